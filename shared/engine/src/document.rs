@@ -1,0 +1,360 @@
+//! The documents of the bucket that more than one stage reads. Each is written once, except [`Head`] and [`Lease`].
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ChunkNo, Failure, RunId, SyncName,
+    config::Sync,
+    contract::{Column, Objects},
+    mapping::Mapping,
+};
+
+/// How far a run goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// To the end.
+    #[default]
+    Run,
+    /// To the frozen plan; nothing is sent.
+    Plan,
+}
+
+/// `run.json`: the sync as it was when the run began.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// The run.
+    pub run: RunId,
+    /// How far it goes.
+    pub mode: Mode,
+    /// What started it: `schedule`, `hand`, `command line`.
+    pub started_by: String,
+    /// The version of Backhaul that started it.
+    pub version: String,
+    /// The frozen sync.
+    pub sync: Sync,
+}
+
+/// `base.json`: the head a run starts from. A run may only commit over it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Base {
+    /// The version of the object that was read; none when there was no head yet.
+    pub version: Option<String>,
+    /// What it said.
+    pub head: Head,
+}
+
+/// `head.json`: the commit of the last run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// The run that wrote it; none before the first.
+    pub run: Option<RunId>,
+    /// The baseline in key order, without gaps or overlaps between segments.
+    pub segments: Vec<SegmentRef>,
+}
+
+/// A baseline segment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentRef {
+    /// The object key.
+    pub object: String,
+    /// How many entries it holds.
+    pub rows: u64,
+    /// The first key; none when it is empty.
+    pub first_key: Option<String>,
+    /// The last key; none when it is empty.
+    pub last_key: Option<String>,
+    /// Checksum of the object's bytes, as lower-case hexadecimal XXH3-64.
+    pub checksum: String,
+}
+
+/// `lease.json`: who may run the sync. Replaced only by compare-and-set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// The run that holds it; none when it was given back.
+    pub holder: Option<RunId>,
+    /// When it may be taken from a holder that died.
+    pub expires: Timestamp,
+}
+
+/// `describe.json`: both ends, and the sync resolved against them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Described {
+    /// The objects the sync touches.
+    pub objects: Objects,
+}
+
+/// `statement.json`: written before the statement is submitted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Statement {
+    /// Chosen by us; the same for every try, so that Snowflake runs it once.
+    pub request_id: String,
+    /// The text of the statement.
+    pub sql: String,
+}
+
+/// `submitted.json`: Snowflake has the statement.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submitted {
+    /// The statement handle, which is the query id.
+    pub handle: String,
+    /// When it was submitted; polls grow rarer with its age.
+    pub at: Timestamp,
+}
+
+/// `result.json`: the statement has finished.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extracted {
+    /// The row type.
+    pub columns: Vec<Column>,
+    /// Rows in all partitions, as Snowflake counts them.
+    pub rows: u64,
+    /// Rows of each partition, as Snowflake counts them.
+    pub partitions: Vec<u64>,
+    /// The sync resolved against the row type.
+    pub mapping: Mapping,
+}
+
+/// `chunks/<n>.scan.json`: what was found in a partition while it was copied.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scan {
+    /// Rows that were there.
+    pub rows: u64,
+    /// The first key that is not null.
+    pub first_key: Option<String>,
+    /// The last key that is not null.
+    pub last_key: Option<String>,
+}
+
+/// One item of `manifest.json`: the unit of fan-out.
+///
+/// Chunks cover the whole key range without gaps: a chunk owns the keys from `from_key` (the very
+/// first chunk: from the beginning) up to, not including, `to_key` (the last chunk: to the end).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chunk {
+    /// The number, from 0, in key order.
+    pub chunk: ChunkNo,
+    /// Its partitions, in order.
+    pub partitions: Vec<u32>,
+    /// Rows in those partitions.
+    pub rows: u64,
+    /// The first key it owns.
+    pub from_key: Option<String>,
+    /// The first key it no longer owns.
+    pub to_key: Option<String>,
+    /// The last key of the chunk before, which must not occur again here.
+    pub previous_key: Option<String>,
+}
+
+/// `mapped/<n>/summary.json`: the counts of a mapped chunk.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mapped {
+    /// Rows read.
+    pub read: u64,
+    /// Rows equal to what Salesforce has accepted.
+    pub unchanged: u64,
+    /// Rows equal to what Salesforce refused for a data reason: not sent again until they change.
+    pub held: u64,
+    /// Rows refused by us, by reason code.
+    pub invalid: BTreeMap<String, u64>,
+    /// Rows never accepted before.
+    pub added: u64,
+    /// Rows accepted before with other content.
+    pub changed: u64,
+    /// Keys of the baseline that the model no longer holds.
+    pub removed: u64,
+    /// What is to be sent, in key order.
+    pub fragments: Vec<Fragment>,
+    /// A few invalid rows for the report: key and reason, never a value.
+    pub samples: Vec<Sample>,
+}
+
+/// Mapped CSV rows of one chunk, without a header, and beside it the segment of their keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fragment {
+    /// The chunk it belongs to.
+    pub chunk: ChunkNo,
+    /// File name in the chunk's folder; the segment of its keys has the same name with `.sent.zst`.
+    pub file: String,
+    /// Rows.
+    pub rows: u64,
+    /// Bytes of the CSV.
+    pub bytes: u64,
+}
+
+/// A refused record as the report shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// The key of the row; none when the key itself is missing.
+    pub key: Option<String>,
+    /// The reason code, ours or the vendor's.
+    pub code: String,
+    /// The field at fault, when one is named.
+    pub field: Option<String>,
+    /// The reason in words, without any value of the record.
+    pub reason: String,
+}
+
+/// `plan-<wave>.json`: the immutable list of jobs. The loader has no choice left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The pass of Load this plan is for, from 1.
+    pub wave: u32,
+    /// The object written to.
+    pub object: String,
+    /// The operation, in the vendor's spelling.
+    pub operation: String,
+    /// The external id field, which is also the first CSV column.
+    pub external_id: String,
+    /// The header line of every job, with its line feed.
+    pub header: String,
+    /// The jobs, by number.
+    pub jobs: Vec<PlannedJob>,
+    /// The counts of all chunks together (without fragments and samples).
+    pub totals: Mapped,
+}
+
+/// One Bulk API 2.0 ingest job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedJob {
+    /// Its fragments, in key order.
+    pub fragments: Vec<Fragment>,
+    /// Rows in all.
+    pub rows: u64,
+    /// Bytes of the upload, with the header.
+    pub bytes: u64,
+}
+
+/// `jobs/<job>/end.json`: the job as Salesforce described it when it had ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobEnd {
+    /// The Salesforce job id.
+    pub id: String,
+    /// The state it ended in, in the vendor's spelling; `NotFound` when Salesforce no longer knows it.
+    pub state: String,
+    /// Rows attempted, refused ones among them.
+    pub processed: Option<u64>,
+    /// Rows refused.
+    pub failed: Option<u64>,
+    /// What went wrong with the job as a whole.
+    pub error: Option<String>,
+}
+
+/// `results/<job>/summary.json`: what became of the rows of a job.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Collected {
+    /// The state the job ended in, in the vendor's spelling.
+    pub state: String,
+    /// Rows sent.
+    pub sent: u64,
+    /// Accepted, and created by this job.
+    pub created: u64,
+    /// Accepted, and there before.
+    pub updated: u64,
+    /// Refused by Salesforce, by code.
+    pub rejected: BTreeMap<String, u64>,
+    /// Named by Salesforce as not processed.
+    pub unprocessed: u64,
+    /// In none of the result files.
+    pub missing: u64,
+    /// A few rejected rows for the report.
+    pub samples: Vec<Sample>,
+}
+
+/// `settled/<n>.json`: the next baseline of one chunk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settled {
+    /// The segment that was written.
+    pub segment: SegmentRef,
+}
+
+/// `failure.json`: why a run ended without a commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    /// The error name: a [`crate::Class`], or a name of the state machine's own such as `States.Timeout`.
+    pub error: String,
+    /// What the failing stage said.
+    pub cause: String,
+}
+
+impl Chunk {
+    /// Whether a baseline segment holds keys that this chunk owns.
+    #[must_use]
+    pub fn overlaps(&self, segment: &SegmentRef) -> bool {
+        let (Some(first), Some(last)) = (&segment.first_key, &segment.last_key) else { return false };
+        let ends_before = self.from_key.as_ref().is_some_and(|from| last < from);
+        let begins_after = self.to_key.as_ref().is_some_and(|to| first >= to);
+        !ends_before && !begins_after
+    }
+}
+
+impl JobEnd {
+    /// The state of a job that Salesforce no longer knows.
+    pub const NOT_FOUND: &str = "NotFound";
+}
+
+impl Fragment {
+    /// The file name of the segment that holds the keys of this fragment.
+    #[must_use]
+    pub fn sent_file(&self) -> String {
+        format!("{}.sent.zst", self.file.trim_end_matches(".csv"))
+    }
+}
+
+impl Mapped {
+    /// Rows that will be sent.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.added + self.changed
+    }
+
+    /// Rows refused by us.
+    #[must_use]
+    pub fn invalid_rows(&self) -> u64 {
+        self.invalid.values().sum()
+    }
+}
+
+impl Collected {
+    /// Rows that Salesforce accepted.
+    #[must_use]
+    pub fn accepted(&self) -> u64 {
+        self.created + self.updated
+    }
+
+    /// Rows that Salesforce refused.
+    #[must_use]
+    pub fn rejected_rows(&self) -> u64 {
+        self.rejected.values().sum()
+    }
+}
+
+/// A document as it is stored: JSON, one line feed at the end, keys in the order of the type.
+pub fn to_bytes<T: Serialize>(document: &T) -> Vec<u8> {
+    let mut bytes = serde_json::to_vec_pretty(document).expect("every document is plain JSON");
+    bytes.push(b'\n');
+    bytes
+}
+
+/// Reads a stored document.
+///
+/// # Errors
+/// [`crate::Class::Bug`] when the bytes are not such a document: only Backhaul writes them.
+pub fn from_bytes<T: serde::de::DeserializeOwned>(object: &str, bytes: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        Failure::bug(format!(
+            "`{object}` is not the document it should be (line {}, column {})",
+            error.line(),
+            error.column()
+        ))
+    })
+}
+
+/// The sync a stored name belongs to, for messages.
+#[must_use]
+pub fn sync_file(sync: &SyncName) -> String {
+    format!("syncs/{sync}.yaml")
+}

@@ -1,0 +1,144 @@
+//! Where each document of the bucket lives. No other module spells an object key.
+
+use crate::{ChunkNo, JobRef, RunId, RunRef, SyncName};
+
+/// The commit: the only object that says what Salesforce has accepted.
+#[must_use]
+pub fn head(sync: &SyncName) -> String {
+    format!("syncs/{sync}/head.json")
+}
+
+/// Who may run the sync just now.
+#[must_use]
+pub fn lease(sync: &SyncName) -> String {
+    format!("syncs/{sync}/lease.json")
+}
+
+/// A baseline segment written by `run` for one of its chunks.
+#[must_use]
+pub fn baseline_segment(sync: &SyncName, run: &RunId, chunk: ChunkNo) -> String {
+    format!("syncs/{sync}/baseline/{run}/{chunk:05}.zst")
+}
+
+/// The folder of a run, without a trailing slash.
+#[must_use]
+pub fn run_folder(run: &RunRef) -> String {
+    format!("runs/{}/{}", run.sync, run.run)
+}
+
+macro_rules! run_objects {
+    ($($(#[$doc:meta])* $name:ident = $file:literal;)*) => {
+        $($(#[$doc])* #[must_use] pub fn $name(run: &RunRef) -> String {
+            format!(concat!("{}/", $file), run_folder(run))
+        })*
+    };
+}
+
+run_objects! {
+    /// The frozen sync, who started the run and why.
+    run = "run.json";
+    /// The head this run starts from.
+    base = "base.json";
+    /// Both ends as they were described before the extraction.
+    describe = "describe.json";
+    /// The statement as it will be submitted, with its request id.
+    statement = "statement.json";
+    /// The handle that Snowflake gave.
+    submitted = "submitted.json";
+    /// Row types, partitions and row total of the finished statement.
+    result = "result.json";
+    /// A JSON array of the chunks: what the fan-out reads.
+    manifest = "manifest.json";
+    /// The report for machines.
+    report_json = "report.json";
+    /// The report for people.
+    report_text = "report.txt";
+    /// The report of a run that failed, for machines.
+    failure = "failure.json";
+    /// The report of a run that failed, for people.
+    failure_text = "failure.txt";
+}
+
+/// A partition as extracted: gzip of `{"data":[[…],…]}`.
+#[must_use]
+pub fn partition(run: &RunRef, partition: u32) -> String {
+    format!("{}/chunks/{partition:05}.json.gz", run_folder(run))
+}
+
+/// What was found in a partition while it was copied.
+#[must_use]
+pub fn partition_scan(run: &RunRef, partition: u32) -> String {
+    format!("{}/chunks/{partition:05}.scan.json", run_folder(run))
+}
+
+/// A file of the mapped chunk, such as `upsert-000.csv`.
+#[must_use]
+pub fn mapped(run: &RunRef, chunk: ChunkNo, file: &str) -> String {
+    format!("{}/mapped/{chunk:05}/{file}", run_folder(run))
+}
+
+/// The counts of the mapped chunk: written last, so its presence means the chunk is mapped.
+#[must_use]
+pub fn mapped_summary(run: &RunRef, chunk: ChunkNo) -> String {
+    mapped(run, chunk, "summary.json")
+}
+
+/// The frozen plan of a wave.
+#[must_use]
+pub fn plan(run: &RunRef, wave: u32) -> String {
+    format!("{}/plan-{wave}.json", run_folder(run))
+}
+
+/// Where Plan notes each time it found jobs of a wave not carried out, with a trailing slash.
+#[must_use]
+pub fn gate_folder(run: &RunRef, wave: u32) -> String {
+    format!("{}/plan-{wave}.gate/", run_folder(run))
+}
+
+/// An entry of a job's journal, such as `attempt-0.json`.
+#[must_use]
+pub fn journal(run: &RunRef, job: JobRef, entry: &str) -> String {
+    format!("{}/jobs/{job}/{entry}", run_folder(run))
+}
+
+/// The folder of a job's journal, with a trailing slash.
+#[must_use]
+pub fn journal_folder(run: &RunRef, job: JobRef) -> String {
+    format!("{}/jobs/{job}/", run_folder(run))
+}
+
+/// Why a job was given up, when no retry can help it: the first time, the second, and so on from 0.
+#[must_use]
+pub fn job_failure(run: &RunRef, job: JobRef, number: u32) -> String {
+    journal(run, job, &format!("failure-{number}.json"))
+}
+
+/// The job as the vendor last described it, when it has ended.
+#[must_use]
+pub fn job_end(run: &RunRef, job: JobRef) -> String {
+    journal(run, job, "end.json")
+}
+
+/// A file of a job's results, such as `success.csv`.
+#[must_use]
+pub fn results(run: &RunRef, job: JobRef, file: &str) -> String {
+    format!("{}/results/{job}/{file}", run_folder(run))
+}
+
+/// The accepted and refused records of one chunk within a job, as a segment.
+#[must_use]
+pub fn delta(run: &RunRef, job: JobRef, chunk: ChunkNo) -> String {
+    results(run, job, &format!("delta-{chunk:05}.zst"))
+}
+
+/// The counts of a job: written last, so its presence means the job is collected.
+#[must_use]
+pub fn results_summary(run: &RunRef, job: JobRef) -> String {
+    results(run, job, "summary.json")
+}
+
+/// What Settle wrote for a chunk.
+#[must_use]
+pub fn settled(run: &RunRef, chunk: ChunkNo) -> String {
+    format!("{}/settled/{chunk:05}.json", run_folder(run))
+}

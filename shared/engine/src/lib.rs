@@ -1,0 +1,38 @@
+//! The decisions of Backhaul, and nothing else.
+//!
+//! Every stage of a run reads documents, calls one function of this crate and writes documents.
+//! The crate does no I/O of its own: streams come in as [`std::io::Read`] and leave through buffers
+//! or [`std::io::Write`]; it knows no clock, no network and no randomness, and depends on no other
+//! crate of the workspace.
+//!
+//! In the order of a run:
+//! [`config`] and [`schedule`] say what a sync is and when it is due; [`mapping`] joins it to both
+//! ends; [`partition`], [`value`], [`csv`] and [`map`] turn source rows into fragments;
+//! [`plan`] packs fragments into jobs; [`journal`] says what a submission does next; [`outcome`]
+//! joins results to what was sent; [`settle`] writes the next baseline ([`segment`]); [`report`]
+//! adds it all up.
+
+pub mod config;
+pub mod contract;
+pub mod csv;
+pub mod document;
+pub mod failure;
+pub mod fingerprint;
+pub mod id;
+pub mod journal;
+pub mod layout;
+pub mod manifest;
+pub mod map;
+pub mod mapping;
+pub mod outcome;
+pub mod partition;
+pub mod plan;
+pub mod report;
+pub mod schedule;
+pub mod segment;
+pub mod settle;
+pub mod taxonomy;
+pub mod value;
+
+pub use failure::{Class, Failure};
+pub use id::{ChunkNo, Fingerprint, JobRef, RunId, RunRef, SyncName};

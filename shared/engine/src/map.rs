@@ -1,0 +1,483 @@
+//! One chunk: rows in, CSV fragments out.
+//!
+//! A single pass over two streams in key order, the rows and the baseline. Memory holds one row, one
+//! block of the baseline and the pieces being filled, whatever the size of the chunk.
+//!
+//! Every row is counted once: unchanged, held, invalid, added or changed. A key that occurs more than
+//! once names no record, so all its rows are invalid, also when the border of two chunks runs between
+//! them. A key of the baseline that no row has is removed; one that only invalid rows have is not.
+//!
+//! Reason codes of this module, beside those of [`crate::value`]:
+//!
+//! | code | the row |
+//! | --- | --- |
+//! | `null_key` | has a key that is NULL or empty |
+//! | `duplicate_key` | has the key of another row |
+//! | `key_too_long` | has a key of more than 255 characters, the most an external id holds |
+//! | `key_not_canonical` | has a key that the external id field would store in another spelling |
+//! | `record_too_long` | is longer than the 400,000 characters Salesforce takes for a record |
+//!
+//! <https://developer.salesforce.com/docs/atlas.en-us.api_asynch.meta/api_asynch/asynch_api_concepts_limits.htm>
+
+use std::{cmp::Ordering, io::Read, mem};
+
+use crate::{
+    Failure, Fingerprint, csv,
+    document::{Chunk, Fragment, Mapped, Sample},
+    fingerprint::Fingerprints,
+    mapping::{Mapping, Source},
+    partition::{Row, Rows},
+    segment::{Entry, Segments, Writer},
+    value::{self, Fault},
+};
+
+/// Most bytes of a piece: what is held before it is handed over.
+pub const PIECE_BYTES: usize = 8 * 1024 * 1024;
+
+/// Most samples of invalid rows in a summary.
+pub const SAMPLES: usize = 20;
+
+/// A file of the mapped chunk, complete.
+///
+/// | file | holds |
+/// | --- | --- |
+/// | `upsert-000.csv` | rows to send, without a header |
+/// | `upsert-000.sent.zst` | their keys, with the fingerprint as `accepted`, and the id if it is known |
+/// | `invalid-000.csv` | `key,code,field,reason` of each row refused by us |
+/// | `held-000.csv` | `key,code` of each row that Salesforce refused before, with the same content |
+/// | `removed-000.zst` | the baseline entries that no row has |
+#[derive(Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// The file name within the chunk's folder.
+    pub file: String,
+    /// The content.
+    pub bytes: Vec<u8>,
+}
+
+/// Maps a chunk. `partitions` are those of the chunk, `baseline` the segments that overlap its key
+/// range, both in order; entries outside of the range are skipped. Pieces are handed to `emit` as they
+/// are full; the same input gives the same pieces.
+///
+/// # Errors
+/// [`crate::Class::Configuration`] when the rows are not in the order of their keys' bytes, or not within
+/// the chunk's range; [`crate::Class::Bug`] when there are not as many rows as the manifest says, or a row has too
+/// few cells; whatever the inputs, [`Rows::next`], [`Segments`] and `emit` fail with.
+pub fn map_chunk<R: Read, B: Read>(
+    mapping: &Mapping,
+    chunk: &Chunk,
+    partitions: impl Iterator<Item = Result<R, Failure>>,
+    baseline: impl Iterator<Item = Result<B, Failure>>,
+    emit: &mut dyn FnMut(Piece) -> Result<(), Failure>,
+) -> Result<Mapped, Failure> {
+    let mut mapper = Mapper::new(mapping, chunk, baseline, emit)?;
+    for (index, partition) in partitions.enumerate() {
+        let number = chunk.partitions.get(index).copied().unwrap_or_default();
+        let mut rows = Rows::new(partition?);
+        while let Some(row) = rows.next().map_err(|failure| failure.at(format!("partition `{number}`")))? {
+            mapper.row(&row)?;
+        }
+    }
+    mapper.finish()
+}
+
+struct Mapper<'a, B, I> {
+    mapping: &'a Mapping,
+    chunk: &'a Chunk,
+    /// Cells a row must have.
+    width: usize,
+    fingerprints: Fingerprints,
+    baseline: Baseline<'a, B, I>,
+    pending: Pending,
+    output: Output<'a>,
+}
+
+/// The last row read: what becomes of it is known when the next key is.
+#[derive(Default)]
+struct Pending {
+    key: String,
+    /// Rows with this key; none before the first.
+    copies: u64,
+    /// The key occurs in a neighbouring chunk too.
+    elsewhere: bool,
+    /// The CSV row, without its line feed.
+    csv: Vec<u8>,
+    faults: Vec<Fault>,
+}
+
+impl<'a, B: Read, I: Iterator<Item = Result<B, Failure>>> Mapper<'a, B, I> {
+    fn new(
+        mapping: &'a Mapping,
+        chunk: &'a Chunk,
+        baseline: I,
+        emit: &'a mut dyn FnMut(Piece) -> Result<(), Failure>,
+    ) -> Result<Self, Failure> {
+        let columns = mapping.assignments.iter().filter_map(|assignment| match assignment.source {
+            Source::Column { index, .. } => Some(index),
+            Source::Constant(_) => None,
+        });
+        Ok(Self {
+            mapping,
+            chunk,
+            width: columns.chain([mapping.key.column]).max().unwrap_or_default() + 1,
+            fingerprints: Fingerprints::under(&csv::header(mapping)),
+            baseline: Baseline::new(chunk, baseline)?,
+            pending: Pending::default(),
+            output: Output::new(chunk, emit),
+        })
+    }
+
+    fn row(&mut self, row: &Row<'_>) -> Result<(), Failure> {
+        self.output.mapped.read += 1;
+        row.require(self.width)?;
+        let Some(key) = row.key(self.mapping.key.column) else {
+            return self
+                .output
+                .keyless(row.is_broken(self.mapping.key.column), &self.mapping.assignments[0].header);
+        };
+        if self.pending.copies > 0 {
+            match self.pending.key.as_str().cmp(key) {
+                Ordering::Less => self.decide()?,
+                Ordering::Equal => {
+                    self.pending.copies += 1;
+                    return Ok(());
+                }
+                Ordering::Greater => return Err(unordered()),
+            }
+        }
+        self.begin(key, row)
+    }
+
+    /// Makes a row the pending one.
+    fn begin(&mut self, key: &str, row: &Row<'_>) -> Result<(), Failure> {
+        let Chunk { from_key, to_key, previous_key, .. } = self.chunk;
+        let is_before = |border: &Option<String>| border.as_deref().is_some_and(|border| key < border);
+        let is_after = |border: &Option<String>| border.as_deref().is_some_and(|border| key > border);
+        if is_before(from_key) || is_before(previous_key) || is_after(to_key) {
+            return Err(unordered());
+        }
+        let pending = &mut self.pending;
+        pending.copies = 1;
+        pending.elsewhere = previous_key.as_deref() == Some(key) || to_key.as_deref() == Some(key);
+        pending.key.clear();
+        pending.key.push_str(key);
+        pending.convert(self.mapping, row);
+        Ok(())
+    }
+
+    /// Decides what becomes of the pending row.
+    fn decide(&mut self) -> Result<(), Failure> {
+        let (pending, output) = (&mut self.pending, &mut self.output);
+        let copies = mem::take(&mut pending.copies);
+        if copies == 0 {
+            return Ok(());
+        }
+        self.baseline.pass(Some(&pending.key), output)?;
+        let known = self.baseline.current().filter(|entry| entry.key == pending.key);
+        let is_known = known.is_some();
+        if copies > 1 || pending.elsewhere {
+            output.duplicates(&pending.key, copies, &self.mapping.assignments[0].header)?;
+        } else if !pending.faults.is_empty() {
+            output.invalid(Some(&pending.key), &pending.faults)?;
+        } else {
+            output.valid(pending, known, self.fingerprints.of(&pending.csv))?;
+        }
+        if is_known { self.baseline.segments.step() } else { Ok(()) }
+    }
+
+    fn finish(mut self) -> Result<Mapped, Failure> {
+        self.decide()?;
+        self.baseline.pass(None, &mut self.output)?;
+        let mapped = self.output.finish()?;
+        let decided = mapped.unchanged + mapped.held + mapped.invalid_rows() + mapped.sent();
+        if mapped.read == self.chunk.rows && mapped.read == decided {
+            return Ok(mapped);
+        }
+        Err(Failure::bug(format!(
+            "chunk `{}` was to have {} rows, {} were read and {decided} decided",
+            self.chunk.chunk, self.chunk.rows, mapped.read
+        )))
+    }
+}
+
+fn unordered() -> Failure {
+    Failure::configuration("the `model` is not in the order of its key")
+        .hint("a collation of the key column may be the cause: select it as COLLATE(key, '')")
+}
+
+impl Pending {
+    /// Writes the CSV row, and collects every fault of it.
+    fn convert(&mut self, mapping: &Mapping, row: &Row<'_>) {
+        self.csv.clear();
+        self.faults.clear();
+        for (place, assignment) in mapping.assignments.iter().enumerate() {
+            if place > 0 {
+                self.csv.push(b',');
+            }
+            let index = match assignment.source {
+                Source::Column { index, .. } => index,
+                Source::Constant(_) => usize::MAX,
+            };
+            if row.is_broken(index) {
+                let reason = "holds half of a surrogate pair";
+                self.fault("broken_text", &assignment.header, reason);
+            } else if let Err(fault) = value::write(assignment, row.cell(index), &mut self.csv) {
+                self.faults.push(fault);
+            }
+            if place == 0 && self.faults.is_empty() {
+                self.check_key(&assignment.header);
+            }
+        }
+        // A byte is at least as many as a character, so short rows need no counting.
+        if self.csv.len() > LONGEST_RECORD && characters(&self.csv) > LONGEST_RECORD {
+            self.fault("record_too_long", "", "the record is longer than 400,000 characters");
+        }
+    }
+
+    /// The key must come back from Salesforce letter by letter: results are joined by it.
+    fn check_key(&mut self, header: &str) {
+        if self.key.len() > LONGEST_KEY && self.key.chars().count() > LONGEST_KEY {
+            self.fault("key_too_long", header, "is longer than 255 characters");
+        } else if self.key.bytes().any(|byte| byte.is_ascii_control()) {
+            self.fault("control_character", header, "holds a control character");
+        } else if self.csv.first() != Some(&b'"') && self.csv != self.key.as_bytes() {
+            self.fault("key_not_canonical", header, "would be stored in another spelling");
+        }
+    }
+
+    fn fault(&mut self, code: &'static str, header: &str, reason: &str) {
+        self.faults.push(Fault { code, field: header.to_owned(), reason: reason.to_owned() });
+    }
+}
+
+/// Characters of a record, and of an external id.
+const LONGEST_RECORD: usize = 400_000;
+const LONGEST_KEY: usize = 255;
+
+/// As much of a key as a listing shows: a key that is too long may be very long.
+fn shown(key: &str) -> &str {
+    let end = key.char_indices().nth(LONGEST_KEY).map_or(key.len(), |(end, _)| end);
+    &key[..end]
+}
+
+fn characters(utf8: &[u8]) -> usize {
+    utf8.iter().filter(|byte| **byte & 0xC0 != 0x80).count()
+}
+
+/// The entries of the baseline in the chunk's range.
+struct Baseline<'a, B, I> {
+    segments: Segments<B, I>,
+    to_key: Option<&'a str>,
+}
+
+impl<'a, B: Read, I: Iterator<Item = Result<B, Failure>>> Baseline<'a, B, I> {
+    /// Stands on the first entry of the range.
+    fn new(chunk: &'a Chunk, inputs: I) -> Result<Self, Failure> {
+        let mut segments = Segments::new(inputs);
+        segments.step()?;
+        let from_key = chunk.from_key.as_deref().unwrap_or_default();
+        while segments.current().is_some_and(|entry| entry.key < from_key) {
+            segments.step()?;
+        }
+        Ok(Self { segments, to_key: chunk.to_key.as_deref() })
+    }
+
+    /// The entry stood on; none at the end of the range.
+    fn current(&self) -> Option<Entry<'_>> {
+        self.segments.current().filter(|entry| self.to_key.is_none_or(|to_key| entry.key < to_key))
+    }
+
+    /// Goes to the first entry that is not before the key (none: to the end). No row has a key of what
+    /// is passed, because the entry of a row is stepped over when its row is decided.
+    fn pass(&mut self, key: Option<&str>, output: &mut Output<'_>) -> Result<(), Failure> {
+        while let Some(entry) = self.current() {
+            if key.is_some_and(|key| entry.key >= key) {
+                break;
+            }
+            output.removed(&entry)?;
+            self.segments.step()?;
+        }
+        Ok(())
+    }
+}
+
+/// The pieces being filled, and the counts.
+struct Output<'a> {
+    emit: &'a mut dyn FnMut(Piece) -> Result<(), Failure>,
+    chunk: u32,
+    mapped: Mapped,
+    upserts: Vec<u8>,
+    rows: u64,
+    sent: Writer<Vec<u8>>,
+    removed: Writer<Vec<u8>>,
+    /// Bytes of keys in the removed piece, and its number.
+    removed_bytes: usize,
+    removed_pieces: usize,
+    invalid: Listing,
+    held: Listing,
+}
+
+/// A CSV file with a header, for people.
+struct Listing {
+    name: &'static str,
+    header: &'static str,
+    number: usize,
+    bytes: Vec<u8>,
+}
+
+impl<'a> Output<'a> {
+    fn new(chunk: &Chunk, emit: &'a mut dyn FnMut(Piece) -> Result<(), Failure>) -> Self {
+        Self {
+            emit,
+            chunk: chunk.chunk,
+            mapped: Mapped::default(),
+            upserts: Vec::new(),
+            rows: 0,
+            sent: Writer::new(Vec::new()),
+            removed: Writer::new(Vec::new()),
+            removed_bytes: 0,
+            removed_pieces: 0,
+            invalid: Listing::new("invalid", "key,code,field,reason\n"),
+            held: Listing::new("held", "key,code\n"),
+        }
+    }
+
+    /// A row without faults: compares it with what is known of its key.
+    fn valid(
+        &mut self,
+        row: &Pending,
+        known: Option<Entry<'_>>,
+        fingerprint: Fingerprint,
+    ) -> Result<(), Failure> {
+        let accepted = known.as_ref().and_then(|entry| entry.accepted);
+        if accepted == Some(fingerprint) {
+            self.mapped.unchanged += 1;
+            return Ok(());
+        }
+        let refused = known.as_ref().and_then(|entry| entry.refused);
+        if let Some(refused) = refused.filter(|refused| refused.fingerprint == fingerprint) {
+            self.mapped.held += 1;
+            return self.held.add(&[&row.key, refused.code], self.emit);
+        }
+        *(if accepted.is_none() { &mut self.mapped.added } else { &mut self.mapped.changed }) += 1;
+        let id = known.as_ref().and_then(|entry| entry.id);
+        self.upsert(&row.csv, &Entry { key: &row.key, accepted: Some(fingerprint), id, refused: None })
+    }
+
+    fn upsert(&mut self, csv: &[u8], sent: &Entry<'_>) -> Result<(), Failure> {
+        if self.upserts.len() + csv.len() + 1 > PIECE_BYTES {
+            self.close_fragment()?;
+        }
+        self.upserts.extend_from_slice(csv);
+        self.upserts.push(b'\n');
+        self.rows += 1;
+        self.sent.push(sent)
+    }
+
+    fn close_fragment(&mut self) -> Result<(), Failure> {
+        let rows = mem::take(&mut self.rows);
+        if rows == 0 {
+            return Ok(());
+        }
+        let name = format!("upsert-{:03}", self.mapped.fragments.len());
+        let file = format!("{name}.csv");
+        let bytes = mem::take(&mut self.upserts);
+        let fragment = Fragment { chunk: self.chunk, file: file.clone(), rows, bytes: bytes.len() as u64 };
+        self.mapped.fragments.push(fragment);
+        (self.emit)(Piece { file, bytes })?;
+        let (bytes, _) = mem::replace(&mut self.sent, Writer::new(Vec::new())).finish()?;
+        (self.emit)(Piece { file: format!("{name}.sent.zst"), bytes })
+    }
+
+    fn removed(&mut self, entry: &Entry<'_>) -> Result<(), Failure> {
+        self.mapped.removed += 1;
+        self.removed_bytes += REMOVED_ENTRY + entry.key.len();
+        self.removed.push(entry)?;
+        if self.removed_bytes < PIECE_BYTES { Ok(()) } else { self.close_removed() }
+    }
+
+    fn close_removed(&mut self) -> Result<(), Failure> {
+        if mem::take(&mut self.removed_bytes) == 0 {
+            return Ok(());
+        }
+        let (bytes, _) = mem::replace(&mut self.removed, Writer::new(Vec::new())).finish()?;
+        let file = format!("removed-{:03}.zst", self.removed_pieces);
+        self.removed_pieces += 1;
+        (self.emit)(Piece { file, bytes })
+    }
+
+    fn keyless(&mut self, broken: bool, header: &str) -> Result<(), Failure> {
+        let (code, reason) = if broken {
+            ("broken_text", "holds half of a surrogate pair")
+        } else {
+            ("null_key", "is NULL or empty")
+        };
+        self.invalid(None, &[Fault { code, field: header.to_owned(), reason: reason.to_owned() }])
+    }
+
+    fn duplicates(&mut self, key: &str, copies: u64, header: &str) -> Result<(), Failure> {
+        let reason = "is the key of another row too".to_owned();
+        let fault = [Fault { code: "duplicate_key", field: header.to_owned(), reason }];
+        (0..copies).try_for_each(|_| self.invalid(Some(key), &fault))
+    }
+
+    /// A row refused by us: counted under its first fault, listed with all of them.
+    fn invalid(&mut self, key: Option<&str>, faults: &[Fault]) -> Result<(), Failure> {
+        let first = faults.first().expect("an invalid row has a fault");
+        let named = |fault: &Fault| match fault.field.as_str() {
+            "" => fault.reason.clone(),
+            field => format!("`{field}` {}", fault.reason),
+        };
+        let reason = faults.iter().map(named).collect::<Vec<_>>().join("; ");
+        let key = key.map(shown);
+        match self.mapped.invalid.get_mut(first.code) {
+            Some(rows) => *rows += 1,
+            None => drop(self.mapped.invalid.insert(first.code.to_owned(), 1)),
+        }
+        self.invalid.add(&[key.unwrap_or_default(), first.code, &first.field, &reason], self.emit)?;
+        if self.mapped.samples.len() < SAMPLES {
+            let field = (!first.field.is_empty()).then(|| first.field.clone());
+            let key = key.map(ToOwned::to_owned);
+            self.mapped.samples.push(Sample { key, code: first.code.to_owned(), field, reason });
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Mapped, Failure> {
+        self.close_fragment()?;
+        self.close_removed()?;
+        self.invalid.close(self.emit)?;
+        self.held.close(self.emit)?;
+        Ok(self.mapped)
+    }
+}
+
+/// Most bytes that an entry takes in a segment besides its key: flags, two fingerprints, an id, lengths.
+const REMOVED_ENTRY: usize = 64;
+
+impl Listing {
+    fn new(name: &'static str, header: &'static str) -> Self {
+        Self { name, header, number: 0, bytes: Vec::new() }
+    }
+
+    fn add(
+        &mut self,
+        cells: &[&str],
+        emit: &mut dyn FnMut(Piece) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        if self.bytes.is_empty() {
+            self.bytes.extend_from_slice(self.header.as_bytes());
+        }
+        csv::line(&mut self.bytes, cells.iter().copied());
+        // A line is far shorter than what is left of the piece.
+        if self.bytes.len() < PIECE_BYTES - 1024 * 1024 { Ok(()) } else { self.close(emit) }
+    }
+
+    fn close(&mut self, emit: &mut dyn FnMut(Piece) -> Result<(), Failure>) -> Result<(), Failure> {
+        if self.bytes.is_empty() {
+            return Ok(());
+        }
+        let file = format!("{}-{:03}.csv", self.name, self.number);
+        self.number += 1;
+        emit(Piece { file, bytes: mem::take(&mut self.bytes) })
+    }
+}

@@ -1,0 +1,623 @@
+//! The rows of one Snowflake result partition, as a stream.
+//!
+//! A partition is a JSON object with the rows under `data`, or a bare array of rows; every cell is a
+//! string or null. It is gzip or plain: the first two bytes decide, not a header that a proxy may have
+//! changed. Decoding keeps a window of the text in memory, never the partition: the window grows only
+//! for a row that is larger than it.
+//!
+//! <https://docs.snowflake.com/en/developer-guide/sql-api/handling-responses>
+
+use std::io::{self, BufReader, Chain, Cursor, Read};
+
+use flate2::bufread::MultiGzDecoder;
+use memchr::{memchr, memchr2};
+
+use crate::{Class, Failure, document::Scan};
+
+/// Bytes of decoded text that are held at once, as long as every row fits.
+pub const WINDOW: usize = 256 * 1024;
+
+/// The largest row that is read, in bytes of its JSON. Snowflake's largest value has 128 MiB.
+pub const LONGEST_ROW: usize = 256 * 1024 * 1024;
+
+/// The rows of a partition, in order. Each row is lent until the next is asked for.
+pub struct Rows<R> {
+    window: Window<R>,
+    place: Place,
+    /// The rows are a value of an object, so that something follows the array.
+    in_object: bool,
+    /// Rows handed out so far.
+    count: u64,
+    /// Cells of the first row, and so of every row.
+    width: Option<usize>,
+    spans: Vec<Span>,
+    /// The cells of the current row that hold escapes, decoded, one after the other.
+    decoded: String,
+}
+
+/// A row of a partition.
+#[derive(Clone, Copy)]
+pub struct Row<'a> {
+    text: &'a str,
+    decoded: &'a str,
+    spans: &'a [Span],
+    /// Some cell is broken.
+    broken: bool,
+}
+
+/// Reads a partition to its end, so that truncation and damage are found while it can still be
+/// fetched again, and says what is in it. An empty key counts as no key, as it does in [`crate::map`].
+///
+/// # Errors
+/// As [`Rows::next`], and [`Class::Bug`] when the rows have no cell `key_column`.
+pub fn scan(input: impl Read, key_column: usize) -> Result<Scan, Failure> {
+    let mut rows = Rows::new(input);
+    let mut scan = Scan::default();
+    let mut last = String::new();
+    while let Some(row) = rows.next()? {
+        row.require(key_column + 1)?;
+        scan.rows += 1;
+        if let Some(key) = row.key(key_column) {
+            last.clear();
+            last.push_str(key);
+            scan.first_key.get_or_insert_with(|| key.to_owned());
+        }
+    }
+    scan.last_key = scan.first_key.is_some().then_some(last);
+    Ok(scan)
+}
+
+impl<R: Read> Rows<R> {
+    /// The rows of `input`. Nothing is read before the first row is asked for.
+    pub fn new(input: R) -> Self {
+        Self {
+            window: Window::new(input),
+            place: Place::Before,
+            in_object: false,
+            count: 0,
+            width: None,
+            spans: Vec::new(),
+            decoded: String::new(),
+        }
+    }
+
+    /// The next row, or none after the last one: then the input has been read to its end, and the
+    /// checksum of every gzip member was right.
+    ///
+    /// # Errors
+    /// [`Class::Transient`] when the input is truncated, damaged or not of this shape: it may come whole
+    /// when it is fetched again. [`Class::Configuration`] when a row is longer than [`LONGEST_ROW`].
+    /// A [`Failure`] inside an I/O error of the input is returned as it is.
+    #[allow(clippy::should_implement_trait)] // A row is lent, an iterator's item is not.
+    pub fn next(&mut self) -> Result<Option<Row<'_>>, Failure> {
+        match self.advance() {
+            Ok(None) => Ok(None),
+            Ok(Some(range)) => {
+                let text = std::str::from_utf8(&self.window.buffer[range])
+                    .map_err(|_| self.damage("is not UTF-8"))?;
+                let whole = decode(text, &mut self.spans, &mut self.decoded)
+                    .map_err(|problem| damaged(self.count, problem))?;
+                self.count += 1;
+                Ok(Some(Row { text, decoded: &self.decoded, spans: &self.spans, broken: !whole }))
+            }
+            Err(Trouble::Shape(problem)) => Err(self.damage(problem)),
+            Err(Trouble::TooLong) => Err(self.too_long()),
+            Err(Trouble::Read(error)) => Err(self.unreadable(&error)),
+        }
+    }
+
+    /// Finds the next row and its cells; the range is that of the row in the window.
+    fn advance(&mut self) -> Result<Option<std::ops::Range<usize>>, Trouble> {
+        if self.place == Place::Before {
+            self.open()?;
+        }
+        if self.place == Place::After || self.closed()? {
+            return Ok(None);
+        }
+        loop {
+            let bytes = self.window.bytes();
+            match tokenize(bytes, &mut self.spans).map_err(Trouble::Shape)? {
+                Some(length) => {
+                    if *self.width.get_or_insert(self.spans.len()) != self.spans.len() {
+                        return Err(Trouble::Shape("has rows of different lengths"));
+                    }
+                    let start = self.window.start;
+                    self.window.start += length;
+                    return Ok(Some(start..start + length));
+                }
+                None if !self.window.fill()? => return Err(Trouble::Shape("is cut short")),
+                None => {}
+            }
+        }
+    }
+
+    /// Goes to the first byte after the `[` that holds the rows.
+    fn open(&mut self) -> Result<(), Trouble> {
+        match self.window.token()? {
+            b'[' => {}
+            b'{' => {
+                self.in_object = true;
+                self.window.start += 1;
+                self.find_data()?;
+            }
+            _ => return Err(Trouble::Shape("is not a JSON object or array")),
+        }
+        self.window.expect(b'[', "has no array of rows")?;
+        self.place = Place::Within;
+        Ok(())
+    }
+
+    /// Skips the members of the object until the value of `data`.
+    fn find_data(&mut self) -> Result<(), Trouble> {
+        let mut name = Vec::new();
+        loop {
+            self.window.member(&mut name)?;
+            if name == b"data" {
+                return Ok(());
+            }
+            self.window.skip_value()?;
+            self.window.expect(b',', "has no member `data`")?;
+        }
+    }
+
+    /// Goes to the next row; true when there is none, then to the end of the input.
+    fn closed(&mut self) -> Result<bool, Trouble> {
+        if self.window.token()? == b']' {
+            self.window.start += 1;
+            self.finish()?;
+            return Ok(true);
+        }
+        if self.place == Place::Between {
+            self.window.expect(b',', "has no comma before a row")?;
+        }
+        if self.window.token()? != b'[' {
+            return Err(Trouble::Shape("has a row that is not an array"));
+        }
+        self.place = Place::Between;
+        Ok(false)
+    }
+
+    /// Reads what follows the rows, to the end of the input.
+    fn finish(&mut self) -> Result<(), Trouble> {
+        let mut name = Vec::new();
+        while self.in_object && self.window.token()? != b'}' {
+            self.window.expect(b',', "has no comma between members")?;
+            self.window.member(&mut name)?;
+            if name == b"data" {
+                return Err(Trouble::Shape("has two members `data`"));
+            }
+            self.window.skip_value()?;
+        }
+        self.window.start += usize::from(self.in_object);
+        self.place = Place::After;
+        match self.window.token() {
+            Err(Trouble::Shape(_)) => Ok(()),
+            Err(trouble) => Err(trouble),
+            Ok(_) => Err(Trouble::Shape("goes on after its end")),
+        }
+    }
+
+    fn damage(&self, problem: &str) -> Failure {
+        damaged(self.count, problem)
+    }
+
+    fn too_long(&self) -> Failure {
+        let problem = format!("row {} of the partition is longer than {LONGEST_ROW} bytes", self.count + 1);
+        Failure::configuration(problem).hint("leave large values out of the model")
+    }
+
+    fn unreadable(&self, error: &io::Error) -> Failure {
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Failure>());
+        inner.cloned().unwrap_or_else(|| damaged(self.count, &format!("cannot be read ({})", error.kind())))
+    }
+}
+
+impl<'a> Row<'a> {
+    /// How many cells there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// There is no cell.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// The text of a cell without its escapes; none for NULL and for a cell that does not exist.
+    /// Numbers and booleans without quotes are text too.
+    #[must_use]
+    pub fn cell(&self, index: usize) -> Option<&'a str> {
+        let span = self.spans.get(index)?;
+        let (start, end) = (span.start as usize, span.end as usize);
+        match span.form {
+            Form::Null => None,
+            Form::Plain | Form::Escaped => Some(&self.text[start..end]),
+            Form::Decoded | Form::Broken => Some(&self.decoded[start..end]),
+        }
+    }
+
+    /// The cell held half of a surrogate pair, which is no character: U+FFFD stands in its place.
+    #[must_use]
+    pub fn is_broken(&self, index: usize) -> bool {
+        self.broken && self.spans.get(index).is_some_and(|span| span.form == Form::Broken)
+    }
+
+    /// The text of the key cell, when it can name a record: not null, not empty, not broken.
+    #[must_use]
+    pub fn key(&self, index: usize) -> Option<&'a str> {
+        self.cell(index).filter(|key| !key.is_empty() && !self.is_broken(index))
+    }
+
+    /// Checks that there are at least so many cells.
+    ///
+    /// # Errors
+    /// [`Class::Bug`] when there are fewer.
+    pub fn require(&self, cells: usize) -> Result<(), Failure> {
+        if self.len() >= cells {
+            return Ok(());
+        }
+        Err(Failure::bug(format!("a row has {} cells, and {cells} are to be read", self.len())))
+    }
+}
+
+fn damaged(rows_before: u64, problem: &str) -> Failure {
+    Failure::new(Class::Transient, format!("the partition {problem} (at row {})", rows_before + 1))
+}
+
+/// Where the reader stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Before,
+    Within,
+    Between,
+    After,
+}
+
+/// Why there is no next row.
+enum Trouble {
+    Shape(&'static str),
+    TooLong,
+    Read(io::Error),
+}
+
+/// Where a cell is: in the text of the row, or among the decoded cells.
+#[derive(Clone, Copy)]
+struct Span {
+    start: u32,
+    end: u32,
+    form: Form,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Null,
+    Plain,
+    Escaped,
+    Decoded,
+    Broken,
+}
+
+/// Splits the row that `bytes` begins with into cells, without looking into them. The length of the
+/// row, or none when it does not end in `bytes`.
+fn tokenize(bytes: &[u8], spans: &mut Vec<Span>) -> Result<Option<usize>, &'static str> {
+    spans.clear();
+    let mut at = skip_blank(bytes, 1);
+    if bytes.get(at) == Some(&b']') {
+        return Ok(Some(at + 1));
+    }
+    loop {
+        let Some(span) = cell(bytes, at)? else { return Ok(None) };
+        at = span.end as usize
+            + usize::from(matches!(span.form, Form::Plain | Form::Escaped) && bytes[at] == b'"');
+        spans.push(span);
+        if matches!(bytes.get(at), Some(b' ' | b'\t' | b'\r' | b'\n')) {
+            at = skip_blank(bytes, at);
+        }
+        match bytes.get(at) {
+            Some(b',') => at += 1,
+            Some(b']') => return Ok(Some(at + 1)),
+            Some(_) => return Err("has a cell without a comma after it"),
+            None => return Ok(None),
+        }
+        if bytes.get(at) != Some(&b'"') {
+            at = skip_blank(bytes, at);
+        }
+    }
+}
+
+/// The cell that begins at `at`, or none when it does not end in `bytes`.
+fn cell(bytes: &[u8], at: usize) -> Result<Option<Span>, &'static str> {
+    match bytes.get(at) {
+        None => Ok(None),
+        Some(b'"') => Ok(string(bytes, at + 1)),
+        Some(b'[' | b'{') => Err("has a cell that is not text"),
+        Some(_) => word(bytes, at),
+    }
+}
+
+/// A string whose text begins at `start`.
+#[inline]
+fn string(bytes: &[u8], start: usize) -> Option<Span> {
+    let mut form = Form::Plain;
+    let mut at = start;
+    loop {
+        at = quote_or_backslash(bytes, at)?;
+        if bytes[at] == b'"' {
+            return Some(Span { start: start as u32, end: at as u32, form });
+        }
+        form = Form::Escaped;
+        at += 2;
+    }
+}
+
+/// Where the next quote or backslash is. Most cells are short, so the first bytes are looked at eight
+/// at a time before the call to a wide search is worth it.
+#[inline]
+fn quote_or_backslash(bytes: &[u8], mut at: usize) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x8080_8080_8080_8080;
+    for _ in 0..4 {
+        let word = u64::from_le_bytes(*bytes.get(at..)?.first_chunk::<8>().unwrap_or(&[b'"'; 8]));
+        let quote = word ^ (ONES * b'"' as u64);
+        let slash = word ^ (ONES * b'\\' as u64);
+        let hit = ((quote.wrapping_sub(ONES) & !quote) | (slash.wrapping_sub(ONES) & !slash)) & HIGHS;
+        if hit != 0 {
+            let found = at + (hit.trailing_zeros() / 8) as usize;
+            // At the end of the window there were no eight bytes, and the stand-in hit at once.
+            return if bytes.len() - at < 8 {
+                memchr2(b'"', b'\\', &bytes[at..]).map(|i| at + i)
+            } else {
+                Some(found)
+            };
+        }
+        at += 8;
+    }
+    memchr2(b'"', b'\\', bytes.get(at..)?).map(|i| at + i)
+}
+
+/// A cell without quotes: `null`, or a number or boolean, which becomes its text.
+fn word(bytes: &[u8], at: usize) -> Result<Option<Span>, &'static str> {
+    let is_part = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
+    let length = bytes[at..].iter().take_while(|b| is_part(b)).count();
+    let end = at + length;
+    if end == bytes.len() {
+        return Ok(None);
+    }
+    let form = match &bytes[at..end] {
+        [] => return Err("has a cell that is not text"),
+        b"null" => Form::Null,
+        _ => Form::Plain,
+    };
+    Ok(Some(Span { start: at as u32, end: end as u32, form }))
+}
+
+fn skip_blank(bytes: &[u8], at: usize) -> usize {
+    let blank = |b: &u8| matches!(b, b' ' | b'\t' | b'\r' | b'\n');
+    at + bytes[at.min(bytes.len())..].iter().take_while(|b| blank(b)).count()
+}
+
+/// Decodes every cell that holds an escape, and lets its span point to the decoded text. False when
+/// one is broken.
+fn decode(row: &str, spans: &mut [Span], decoded: &mut String) -> Result<bool, &'static str> {
+    decoded.clear();
+    let mut all_whole = true;
+    for span in spans.iter_mut().filter(|span| span.form == Form::Escaped) {
+        let start = decoded.len();
+        let whole = unescape(&row[span.start as usize..span.end as usize], decoded)?;
+        let form = if whole { Form::Decoded } else { Form::Broken };
+        *span = Span { start: start as u32, end: decoded.len() as u32, form };
+        all_whole &= whole;
+    }
+    Ok(all_whole)
+}
+
+/// Appends the text of a JSON string without its escapes; false when it held half of a surrogate pair.
+fn unescape(mut text: &str, out: &mut String) -> Result<bool, &'static str> {
+    let mut whole = true;
+    while let Some(at) = memchr(b'\\', text.as_bytes()) {
+        out.push_str(&text[..at]);
+        let plain = match text.as_bytes().get(at + 1) {
+            Some(b'"') => '"',
+            Some(b'\\') => '\\',
+            Some(b'/') => '/',
+            Some(b'n') => '\n',
+            Some(b't') => '\t',
+            Some(b'r') => '\r',
+            Some(b'b') => '\u{8}',
+            Some(b'f') => '\u{c}',
+            Some(b'u') => {
+                let (character, length) = code_unit(&text[at..])?;
+                whole &= character.is_some();
+                out.push(character.unwrap_or(char::REPLACEMENT_CHARACTER));
+                text = &text[at + length..];
+                continue;
+            }
+            _ => return Err("has an unknown escape"),
+        };
+        out.push(plain);
+        text = &text[at + 2..];
+    }
+    out.push_str(text);
+    Ok(whole)
+}
+
+/// The character of a `\uXXXX` or of a pair of them, and how many bytes it takes; no character when
+/// it is half of a pair.
+fn code_unit(text: &str) -> Result<(Option<char>, usize), &'static str> {
+    let first = hexadecimal(text).ok_or("has an escape that is not hexadecimal")?;
+    if !(0xD800..0xDC00).contains(&first) {
+        return Ok((char::from_u32(first), 6));
+    }
+    match hexadecimal(&text[6..]) {
+        Some(second) if (0xDC00..0xE000).contains(&second) => {
+            Ok((char::from_u32(0x1_0000 + ((first - 0xD800) << 10) + (second - 0xDC00)), 12))
+        }
+        _ => Ok((None, 6)),
+    }
+}
+
+/// The number of a `\uXXXX` at the beginning of the text.
+fn hexadecimal(text: &str) -> Option<u32> {
+    let digits = text.strip_prefix("\\u")?.get(..4)?;
+    digits.bytes().all(|b| b.is_ascii_hexdigit()).then(|| u32::from_str_radix(digits, 16).ok())?
+}
+
+/// The decoded text that has been read and not yet used.
+struct Window<R> {
+    source: Source<R>,
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+/// An input with the bytes in front of it that were read to tell its packing.
+type Restored<R> = Chain<Cursor<Vec<u8>>, R>;
+
+enum Source<R> {
+    Unopened(R),
+    Plain(Restored<R>),
+    Gzip(Box<MultiGzDecoder<BufReader<Restored<R>>>>),
+    Ended,
+}
+
+impl<R: Read> Window<R> {
+    fn new(input: R) -> Self {
+        Self { source: Source::Unopened(input), buffer: Vec::new(), start: 0, end: 0 }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
+    }
+
+    /// Moves what is left to the front and reads until the window is full. False when the input has
+    /// ended and nothing was added.
+    fn fill(&mut self) -> Result<bool, Trouble> {
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+        if self.end == self.buffer.len() {
+            let size = (self.buffer.len() * 2).clamp(WINDOW, LONGEST_ROW);
+            if size == self.buffer.len() {
+                return Err(Trouble::TooLong);
+            }
+            self.buffer.resize(size, 0);
+        }
+        let before = self.end;
+        while self.end < self.buffer.len() {
+            match self.source.read(&mut self.buffer[self.end..]) {
+                Ok(0) => break,
+                Ok(read) => self.end += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Trouble::Read(error)),
+            }
+        }
+        Ok(self.end > before)
+    }
+
+    /// The next byte that is not blank; it is not used up.
+    fn token(&mut self) -> Result<u8, Trouble> {
+        loop {
+            self.start += skip_blank(self.bytes(), 0);
+            if let Some(&byte) = self.bytes().first() {
+                return Ok(byte);
+            }
+            if !self.fill()? {
+                return Err(Trouble::Shape("is cut short"));
+            }
+        }
+    }
+
+    /// Uses up the next byte that is not blank, which must be this one.
+    fn expect(&mut self, byte: u8, problem: &'static str) -> Result<(), Trouble> {
+        if self.token()? != byte {
+            return Err(Trouble::Shape(problem));
+        }
+        self.start += 1;
+        Ok(())
+    }
+
+    /// The next byte, used up.
+    fn byte(&mut self) -> Result<u8, Trouble> {
+        if self.start == self.end && !self.fill()? {
+            return Err(Trouble::Shape("is cut short"));
+        }
+        self.start += 1;
+        Ok(self.buffer[self.start - 1])
+    }
+
+    /// Reads the name of a member and its colon.
+    fn member(&mut self, name: &mut Vec<u8>) -> Result<(), Trouble> {
+        name.clear();
+        self.expect(b'"', "has no member `data`")?;
+        loop {
+            match self.byte()? {
+                b'"' => break,
+                b'\\' => name.push(self.byte()?),
+                other => name.push(other),
+            }
+        }
+        self.expect(b':', "has a member without a value")
+    }
+
+    /// Skips one value of any size.
+    fn skip_value(&mut self) -> Result<(), Trouble> {
+        let mut depth = 0_u32;
+        loop {
+            match self.token()? {
+                b'"' => self.skip_string()?,
+                b'[' | b'{' => depth += 1,
+                b']' | b'}' if depth > 0 => depth -= 1,
+                b',' | b']' | b'}' if depth == 0 => return Ok(()),
+                _ => {}
+            }
+            self.start += 1;
+            if depth == 0 && matches!(self.token()?, b',' | b'}' | b']') {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Skips a string up to its closing quote, which is left.
+    fn skip_string(&mut self) -> Result<(), Trouble> {
+        self.start += 1;
+        loop {
+            match self.byte()? {
+                b'"' => break,
+                b'\\' => drop(self.byte()?),
+                _ => {}
+            }
+        }
+        self.start -= 1;
+        Ok(())
+    }
+}
+
+impl<R: Read> Source<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self {
+                Self::Unopened(_) => self.open()?,
+                Self::Plain(input) => return input.read(buffer),
+                Self::Gzip(input) => return input.read(buffer),
+                Self::Ended => return Ok(0),
+            }
+        }
+    }
+
+    /// Looks at the first two bytes: `1f 8b` begins a gzip member.
+    fn open(&mut self) -> io::Result<()> {
+        let Self::Unopened(mut input) = std::mem::replace(self, Self::Ended) else { return Ok(()) };
+        let mut magic = Vec::with_capacity(2);
+        input.by_ref().take(2).read_to_end(&mut magic)?;
+        let is_gzip = magic == [0x1f, 0x8b];
+        let input = Cursor::new(magic).chain(input);
+        *self = if is_gzip {
+            Self::Gzip(Box::new(MultiGzDecoder::new(BufReader::with_capacity(64 * 1024, input))))
+        } else {
+            Self::Plain(input)
+        };
+        Ok(())
+    }
+}

@@ -1,0 +1,554 @@
+//! The counts and the verdict of a run, for machines and for people.
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    JobRef, RunId, RunRef, SyncName,
+    document::{Collected, Failed, Mapped, Mode, Sample},
+    layout, taxonomy,
+};
+
+/// What a report is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// The run.
+    pub run: &'a RunRef,
+    /// How far it went.
+    pub mode: Mode,
+    /// The object written to.
+    pub object: &'a str,
+    /// When the run began.
+    pub started: Timestamp,
+    /// When it was over.
+    pub finished: Timestamp,
+    /// The counts of all chunks together; its samples, if any, are those of the invalid rows.
+    pub totals: &'a Mapped,
+    /// What became of the jobs that were collected, in order.
+    pub jobs: &'a [JobOutcome],
+    /// Why the run failed, if it did.
+    pub failure: Option<&'a Failed>,
+}
+
+/// What became of a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobOutcome {
+    /// The job.
+    pub job: JobRef,
+    /// The vendor's id of it, if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_id: Option<String>,
+    /// What became of its rows.
+    pub collected: Collected,
+}
+
+/// `report.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// What to think of the run.
+    pub verdict: Verdict,
+    /// The sync.
+    pub sync: SyncName,
+    /// The run.
+    pub run: RunId,
+    /// How far it went.
+    pub mode: Mode,
+    /// The object written to.
+    pub object: String,
+    /// When the run began.
+    pub started: Timestamp,
+    /// When it was over.
+    pub finished: Timestamp,
+    /// What became of every row.
+    pub counts: Counts,
+    /// Why rows were not written, most rows first.
+    pub reasons: Vec<Reason>,
+    /// A few rows that were not written.
+    pub samples: Vec<Sample>,
+    /// The jobs, in order, without their samples.
+    pub jobs: Vec<JobOutcome>,
+    /// Why the run failed, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failed>,
+    /// The folder of the run in the bucket.
+    pub folder: String,
+}
+
+/// What to think of a run, from good to bad.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Every row is in Salesforce, and nothing needs a person.
+    Green,
+    /// Some rows were refused, by us or by Salesforce, or are held since: a person should look at them.
+    Attention,
+    /// Of some rows it is not known whether they were written: the next run sends them again.
+    Incomplete,
+    /// The counts contradict each other: never to be trusted, always a bug.
+    Unbalanced,
+    /// The run ended without a commit.
+    Failed,
+}
+
+/// What became of every row. `read = unchanged + held + invalid + sent`, and unless the run stopped at the plan
+/// `sent = created + updated + rejected + unprocessed + missing`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Rows of the model.
+    pub read: u64,
+    /// Equal to what Salesforce has accepted.
+    pub unchanged: u64,
+    /// Equal to what Salesforce refused for a data reason.
+    pub held: u64,
+    /// Refused by us.
+    pub invalid: u64,
+    /// Sent, or planned to be.
+    pub sent: u64,
+    /// Accepted, and created.
+    pub created: u64,
+    /// Accepted, and there before.
+    pub updated: u64,
+    /// Refused by Salesforce.
+    pub rejected: u64,
+    /// Named by Salesforce as not processed.
+    pub unprocessed: u64,
+    /// In none of the result files.
+    pub missing: u64,
+    /// Keys of the baseline that the model no longer holds; they are no rows of the model.
+    pub removed: u64,
+}
+
+/// Why rows were not written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// Who refused them.
+    pub by: RefusedBy,
+    /// The code, ours or the vendor's.
+    pub code: String,
+    /// How many rows.
+    pub rows: u64,
+    /// What it means, in a sentence; empty when there is nothing to add to the code.
+    pub meaning: String,
+}
+
+/// Who refused a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusedBy {
+    /// Backhaul, before it was sent.
+    Backhaul,
+    /// Salesforce.
+    Salesforce,
+}
+
+impl Verdict {
+    /// Every row was dealt with: written, unchanged, or refused and shown.
+    #[must_use]
+    pub const fn is_well(self) -> bool {
+        matches!(self, Self::Green | Self::Attention)
+    }
+}
+
+impl Report {
+    /// Adds a run up.
+    #[must_use]
+    pub fn new(input: &Input<'_>) -> Self {
+        let counts = Counts::new(input);
+        let rejected = input.jobs.iter().flat_map(|job| &job.collected.samples);
+        let mut jobs = input.jobs.to_vec();
+        jobs.iter_mut().for_each(|job| job.collected.samples.clear());
+        Self {
+            verdict: verdict(input, &counts),
+            sync: input.run.sync.clone(),
+            run: input.run.run.clone(),
+            mode: input.mode,
+            object: input.object.to_owned(),
+            started: input.started,
+            finished: input.finished,
+            counts,
+            reasons: reasons(input),
+            samples: rejected
+                .take(SAMPLES)
+                .chain(input.totals.samples.iter().take(SAMPLES))
+                .cloned()
+                .collect(),
+            jobs,
+            failure: input.failure.cloned(),
+            folder: layout::run_folder(input.run),
+        }
+    }
+
+    /// The report as a page of plain text, no line wider than 88 columns.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut page = Page::default();
+        self.headline(&mut page);
+        self.why_it_failed(&mut page);
+        self.ledger(&mut page);
+        self.why_not_written(&mut page);
+        self.some_rows(&mut page);
+        self.job_list(&mut page);
+        self.files(&mut page);
+        page.0
+    }
+
+    fn headline(&self, page: &mut Page) {
+        let word = self.verdict.word();
+        page.line(&format!("{word}  {} → {}", self.sync, self.object));
+        let seconds = self.finished.as_second() - self.started.as_second();
+        let planned = if self.mode == Mode::Plan { " (plan only)" } else { "" };
+        page.line(&format!(
+            "run {}{planned}, started {}, took {}",
+            self.run,
+            self.started.strftime("%Y-%m-%d %H:%M:%S UTC"),
+            duration(seconds)
+        ));
+        page.wrapped("", self.advice());
+    }
+
+    fn advice(&self) -> &'static str {
+        match self.verdict {
+            Verdict::Green if self.mode == Mode::Plan => "Nothing was sent. Every row is accounted for.",
+            Verdict::Attention if self.mode == Mode::Plan => {
+                "Nothing was sent. Some rows would not be: see below why."
+            }
+            Verdict::Green => "Every row is accounted for, and nothing needs a person.",
+            Verdict::Attention => "The run is complete, but some rows are not in Salesforce: see below why.",
+            Verdict::Incomplete => {
+                "Of some rows it is not known whether they were written. The next run sends them again."
+            }
+            Verdict::Unbalanced => {
+                "The counts below contradict each other. Do not rely on this run, and report it as a bug."
+            }
+            Verdict::Failed => {
+                "Nothing was committed: the next run starts from the same baseline and sends what is missing."
+            }
+        }
+    }
+
+    fn why_it_failed(&self, page: &mut Page) {
+        let Some(failure) = &self.failure else { return };
+        page.title("FAILURE");
+        page.wrapped("  ", &format!("{}: {}", clean(&failure.error, 60), clean(&failure.cause, 1000)));
+    }
+
+    fn ledger(&self, page: &mut Page) {
+        let counts = &self.counts;
+        if *counts == Counts::default() && self.verdict == Verdict::Failed {
+            return;
+        }
+        page.title("ROWS");
+        page.count(counts.read, "read from Snowflake");
+        page.count(counts.unchanged, "├─ unchanged: Salesforce has them");
+        page.count(counts.held, "├─ held: refused by Salesforce before, and not changed since");
+        page.count(counts.invalid, "├─ invalid: stopped here, not sent");
+        if self.mode == Mode::Plan {
+            page.count(counts.sent, "└─ to be sent");
+        } else {
+            page.count(counts.sent, "└─ sent");
+            page.count(counts.created, "   ├─ created");
+            page.count(counts.updated, "   ├─ updated");
+            page.count(counts.rejected, "   ├─ rejected by Salesforce");
+            page.count(counts.unprocessed, "   ├─ unprocessed");
+            page.count(counts.missing, "   └─ missing from the results");
+        }
+        if self.verdict == Verdict::Unbalanced {
+            let (of_read, of_sent) = (counts.parts_of_read(), counts.parts_of_sent());
+            page.count(of_read, "is what the parts of \"read\" add up to");
+            page.count(of_sent, "is what the parts of \"sent\" add up to");
+        }
+        if counts.removed > 0 {
+            page.count(counts.removed, "no longer in the model; left as they are in Salesforce");
+        }
+    }
+
+    fn why_not_written(&self, page: &mut Page) {
+        if self.reasons.is_empty() {
+            return;
+        }
+        page.title("WHY ROWS WERE NOT WRITTEN");
+        for reason in self.reasons.iter().take(REASONS) {
+            let by = if reason.by == RefusedBy::Backhaul { "invalid" } else { "rejected" };
+            page.count(reason.rows, &format!("{}, {by}", clean(&reason.code, 56)));
+            page.wrapped("               ", &reason.meaning);
+        }
+        page.more(self.reasons.len(), REASONS);
+    }
+
+    fn some_rows(&self, page: &mut Page) {
+        if self.samples.is_empty() {
+            return;
+        }
+        page.title("SOME OF THEM");
+        let key = |sample: &Sample| {
+            sample.key.as_deref().map_or_else(|| "(no key)".to_owned(), |key| clean(key, 28))
+        };
+        let shown = self.shown_samples();
+        let width = shown.iter().map(|sample| key(sample).chars().count()).max().unwrap_or(0);
+        for sample in &shown {
+            let field =
+                sample.field.as_deref().map(|field| format!("  {}", clean(field, 24))).unwrap_or_default();
+            page.line(&clip(&format!("  {:width$}  {}{field}", key(sample), clean(&sample.code, 40)), WIDTH));
+            let known = self
+                .reasons
+                .iter()
+                .any(|reason| reason.code == sample.code && reason.meaning == sample.reason);
+            if !known {
+                page.wrapped(&" ".repeat(width.min(28) + 4), &sample.reason);
+            }
+        }
+        page.more(self.samples.len(), shown.len());
+    }
+
+    /// A few of every code, so that a frequent one does not hide the others.
+    fn shown_samples(&self) -> Vec<&Sample> {
+        let mut shown: Vec<&Sample> = Vec::new();
+        for sample in &self.samples {
+            let of_code = shown.iter().filter(|other| other.code == sample.code).count();
+            if shown.len() < SHOWN_SAMPLES && of_code < SHOWN_PER_CODE {
+                shown.push(sample);
+            }
+        }
+        shown
+    }
+
+    fn job_list(&self, page: &mut Page) {
+        if self.jobs.is_empty() {
+            return;
+        }
+        page.title("JOBS");
+        page.job(
+            ["job", "state", "sent", "accepted", "rejected", "unknown", "Salesforce job"].map(str::to_owned),
+        );
+        for job in self.jobs.iter().take(JOBS) {
+            let collected = &job.collected;
+            page.job([
+                job.job.to_string(),
+                clean(&collected.state, 11),
+                thousands(collected.sent),
+                thousands(collected.accepted()),
+                thousands(collected.rejected_rows()),
+                thousands(collected.unprocessed + collected.missing),
+                clean(job.job_id.as_deref().unwrap_or("-"), 18),
+            ]);
+        }
+        page.more(self.jobs.len(), JOBS);
+    }
+
+    fn files(&self, page: &mut Page) {
+        page.title("FILES");
+        let mut file = |what: &str, name: &str| page.line(&format!("  {what:<14}{}/{name}", self.folder));
+        file("everything", "");
+        if self.counts.invalid > 0 {
+            file("invalid", "mapped/<chunk>/invalid-*.csv");
+        }
+        if self.counts.held > 0 {
+            file("held", "mapped/<chunk>/held-*.csv");
+        }
+        if self.counts.rejected > 0 {
+            file("rejected", "results/<job>/failed.csv");
+        }
+        if self.counts.unprocessed > 0 {
+            file("unprocessed", "results/<job>/unprocessed.csv");
+        }
+        if self.counts.missing > 0 {
+            file("missing", "results/<job>/missing.csv");
+        }
+    }
+}
+
+impl Verdict {
+    /// The verdict in one word, as it heads a report.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Green => "GREEN",
+            Self::Attention => "ATTENTION",
+            Self::Incomplete => "INCOMPLETE",
+            Self::Unbalanced => "UNBALANCED",
+            Self::Failed => "FAILED",
+        }
+    }
+}
+
+impl Counts {
+    fn new(input: &Input<'_>) -> Self {
+        let totals = input.totals;
+        let sum = |count: fn(&Collected) -> u64| input.jobs.iter().map(|job| count(&job.collected)).sum();
+        Self {
+            read: totals.read,
+            unchanged: totals.unchanged,
+            held: totals.held,
+            invalid: totals.invalid_rows(),
+            sent: totals.sent(),
+            created: sum(|job| job.created),
+            updated: sum(|job| job.updated),
+            rejected: sum(Collected::rejected_rows),
+            unprocessed: sum(|job| job.unprocessed),
+            missing: sum(|job| job.missing),
+            removed: totals.removed,
+        }
+    }
+
+    /// Both sums add up.
+    #[must_use]
+    pub const fn balance(&self, mode: Mode) -> bool {
+        let loaded = if matches!(mode, Mode::Plan) { 0 } else { self.sent };
+        self.read == self.parts_of_read() && self.parts_of_sent() == loaded
+    }
+
+    const fn parts_of_read(&self) -> u64 {
+        self.unchanged + self.held + self.invalid + self.sent
+    }
+
+    const fn parts_of_sent(&self) -> u64 {
+        self.created + self.updated + self.rejected + self.unprocessed + self.missing
+    }
+}
+
+/// Most samples in a report from either side; most of what is shown of each list in its text.
+const SAMPLES: usize = 100;
+const SHOWN_SAMPLES: usize = 10;
+const SHOWN_PER_CODE: usize = 3;
+const REASONS: usize = 12;
+const JOBS: usize = 12;
+const WIDTH: usize = 88;
+
+fn verdict(input: &Input<'_>, counts: &Counts) -> Verdict {
+    let balanced = counts.balance(input.mode) && input.jobs.iter().all(|job| adds_up(&job.collected));
+    let complete = input.jobs.iter().all(|job| job.collected.state == "JobComplete");
+    if input.failure.is_some() {
+        Verdict::Failed
+    } else if !balanced {
+        Verdict::Unbalanced
+    } else if !complete || counts.unprocessed + counts.missing > 0 {
+        Verdict::Incomplete
+    } else if counts.invalid + counts.held + counts.rejected > 0 {
+        Verdict::Attention
+    } else {
+        Verdict::Green
+    }
+}
+
+fn adds_up(job: &Collected) -> bool {
+    job.sent == job.accepted() + job.rejected_rows() + job.unprocessed + job.missing
+}
+
+fn reasons(input: &Input<'_>) -> Vec<Reason> {
+    let mut reasons: Vec<Reason> = Vec::new();
+    for (code, rows) in &input.totals.invalid {
+        let meaning = common_reason(&input.totals.samples, code);
+        reasons.push(Reason { by: RefusedBy::Backhaul, code: code.clone(), rows: *rows, meaning });
+    }
+    for (code, rows) in input.jobs.iter().flat_map(|job| &job.collected.rejected) {
+        let known = |reason: &&mut Reason| reason.by == RefusedBy::Salesforce && reason.code == *code;
+        match reasons.iter_mut().find(known) {
+            Some(reason) => reason.rows += rows,
+            None => {
+                let meaning = taxonomy::sentence(code).to_owned();
+                reasons.push(Reason { by: RefusedBy::Salesforce, code: code.clone(), rows: *rows, meaning });
+            }
+        }
+    }
+    reasons.sort_by(|a, b| b.rows.cmp(&a.rows).then_with(|| (a.by, &a.code).cmp(&(b.by, &b.code))));
+    reasons
+}
+
+/// What all samples of the code give as their reason; empty when they differ, as each then speaks for itself.
+fn common_reason(samples: &[Sample], code: &str) -> String {
+    let mut reasons = samples.iter().filter(|sample| sample.code == code).map(|sample| &sample.reason);
+    let first = reasons.next().cloned().unwrap_or_default();
+    if reasons.all(|reason| *reason == first) { first } else { String::new() }
+}
+
+/// The text of a report as it grows.
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn line(&mut self, text: &str) {
+        self.0.push_str(text);
+        self.0.push('\n');
+    }
+
+    fn title(&mut self, title: &str) {
+        self.line("");
+        self.line(title);
+    }
+
+    fn count(&mut self, rows: u64, what: &str) {
+        self.line(&format!("{:>13}  {what}", thousands(rows)));
+    }
+
+    fn job(&mut self, cells: [String; 7]) {
+        let [job, state, sent, accepted, rejected, unknown, id] = cells;
+        let line =
+            format!("  {job:<6} {state:<11} {sent:>11}  {accepted:>11}  {rejected:>9}  {unknown:>9}  {id}");
+        self.line(&clip(&line, WIDTH));
+    }
+
+    fn more(&mut self, all: usize, shown: usize) {
+        if all > shown {
+            self.line(&format!("  … and {} more in report.json", thousands((all - shown) as u64)));
+        }
+    }
+
+    /// The text over as many lines as it needs, each indented.
+    fn wrapped(&mut self, indent: &str, text: &str) {
+        let room = WIDTH - indent.chars().count();
+        let mut line = String::new();
+        for word in text.split_whitespace() {
+            let word = clip(word, room);
+            if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > room {
+                self.line(&format!("{indent}{line}"));
+                line.clear();
+            }
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(&word);
+        }
+        if !line.is_empty() {
+            self.line(&format!("{indent}{line}"));
+        }
+    }
+}
+
+/// The text without control characters, at most so many characters.
+fn clean(text: &str, most: usize) -> String {
+    let printable: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    clip(&printable, most)
+}
+
+fn clip(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    text.chars().take(most - 1).chain(['…']).collect()
+}
+
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.char_indices() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn duration(seconds: i64) -> String {
+    let seconds = seconds.max(0);
+    let mut text = String::new();
+    for (size, unit) in [(3600, "h"), (60, "min")] {
+        if seconds >= size {
+            let count = if unit == "h" { seconds / size } else { seconds % 3600 / size };
+            write!(text, "{count} {unit} ").expect("a String takes every text");
+        }
+    }
+    text + &format!("{} s", seconds % 60)
+}

@@ -1,0 +1,799 @@
+//! The one stored format: baseline, sent keys, removed keys and deltas are all segments.
+//!
+//! A segment is a list of entries in ascending order of their keys' bytes. It is written and read as a
+//! stream, one block in memory, and the same entries always give the same bytes.
+//!
+//! ```text
+//! segment     = magic "BKHSEG" version:u16 block* footer
+//! block       = text_len:u32 (> 0) packed_len:u32 fingerprints_len:u32 checksum:u64 packed fingerprints
+//! footer      = 0:u32 rows:u64 checksum:u64        checksum of every byte before it
+//! packed      = zstd of: rows column_len*9 column*9          numbers are LEB128
+//! columns     = flags, bytes shared with the key before, key length, rest of the key,
+//!               characters shared with the id before, id length, rest of the id,
+//!               number of the refusal code, refusal codes (length, text)
+//! fingerprints = per row: accepted (8 bytes) if it has one, then refused (8 bytes) if it has one
+//! ```
+//!
+//! Numbers outside `packed` are little-endian; checksums are XXH3-64, a block's is seeded with its number.
+//! Fingerprints stay outside of zstd: they do not compress, and would only blunt its tables.
+//! The last three characters of an 18-character Salesforce id are a checksum of the others and are left out.
+
+use std::{
+    io::{self, Read, Write},
+    mem,
+};
+
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::{Failure, Fingerprint, document::SegmentRef};
+
+/// What a segment says about one key. Which parts are there depends on what the segment is for: a list of
+/// removed keys has keys only, sent keys carry the fingerprint that was sent in `accepted`.
+///
+/// There is no `Debug`: a key may be personal.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// The key, as text.
+    pub key: &'a str,
+    /// The fingerprint Salesforce accepted (in a list of sent keys: the one that was sent).
+    pub accepted: Option<Fingerprint>,
+    /// The Salesforce id of the record.
+    pub id: Option<&'a str>,
+    /// What Salesforce refused last, if it was not accepted since.
+    pub refused: Option<Refused<'a>>,
+}
+
+/// A content that Salesforce refused.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Refused<'a> {
+    /// The fingerprint of the refused content.
+    pub fingerprint: Fingerprint,
+    /// The vendor's code.
+    pub code: &'a str,
+}
+
+/// What a finished segment holds.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// How many entries.
+    pub rows: u64,
+    /// The first key; none when the segment is empty.
+    pub first_key: Option<String>,
+    /// The last key; none when the segment is empty.
+    pub last_key: Option<String>,
+    /// XXH3-64 of all bytes of the segment, as lower-case hexadecimal.
+    pub checksum: String,
+}
+
+/// Writes a segment. Nothing but [`Writer::finish`] makes it complete.
+pub struct Writer<W> {
+    output: Hashed<W>,
+    started: bool,
+    blocks: u64,
+    rows: u64,
+    first_key: Option<String>,
+    /// The key before, also across blocks: it holds the order.
+    last_key: Option<String>,
+    block: Building,
+}
+
+/// Reads a segment, one entry at a time.
+///
+/// An entry is handed out only after the checksum of its block was right; that the segment is whole is known
+/// when the end has been reached, so nothing may be concluded from a segment that was not read to its end.
+pub struct Reader<R> {
+    input: Hashed<R>,
+    state: State,
+    blocks: u64,
+    rows: u64,
+    block: Block,
+    row: Row,
+}
+
+/// Several segments in key order, read as one stream. The next is opened when the one before has ended.
+pub struct Segments<R, I> {
+    inputs: I,
+    open: Option<Reader<R>>,
+    border: Option<String>,
+}
+
+/// The failure behind an error of a stream: the [`Failure`] it carries, or else a transient one that names `what`.
+/// A stream that ends too early is [`crate::Class::Bug`].
+#[must_use]
+pub fn stream_failure(what: &str, error: io::Error) -> Failure {
+    let kind = error.kind();
+    error.downcast::<Failure>().unwrap_or_else(|_| match kind {
+        io::ErrorKind::UnexpectedEof => Failure::bug(format!("`{what}` ends too early")),
+        _ => Failure::transient(format!("`{what}` broke off ({kind})")),
+    })
+}
+
+impl<'a> Entry<'a> {
+    /// An entry that says nothing but the key.
+    #[must_use]
+    pub const fn key(key: &'a str) -> Self {
+        Self { key, accepted: None, id: None, refused: None }
+    }
+}
+
+impl Summary {
+    /// The reference to the segment stored as `object`.
+    #[must_use]
+    pub fn into_ref(self, object: String) -> SegmentRef {
+        let Self { rows, first_key, last_key, checksum } = self;
+        SegmentRef { object, rows, first_key, last_key, checksum }
+    }
+}
+
+impl<W: Write> Writer<W> {
+    /// A writer of a segment to `output`, which needs no buffer of its own.
+    pub fn new(output: W) -> Self {
+        Self {
+            output: Hashed::new(output),
+            started: false,
+            blocks: 0,
+            rows: 0,
+            first_key: None,
+            last_key: None,
+            block: Building::default(),
+        }
+    }
+
+    /// Adds an entry.
+    ///
+    /// # Errors
+    /// [`crate::Class::Bug`] when its key is not greater than the one before, or a text is longer than 65,535 bytes;
+    /// whatever [`stream_failure`] makes of a failed write.
+    pub fn push(&mut self, entry: &Entry<'_>) -> Result<(), Failure> {
+        check_lengths(entry)?;
+        if self.last_key.as_deref().is_some_and(|last| last >= entry.key) {
+            return Err(Failure::bug("a `segment` was given keys out of order"));
+        }
+        self.block.push(entry);
+        self.rows += 1;
+        if self.first_key.is_none() {
+            self.first_key = Some(entry.key.to_owned());
+        }
+        let last = self.last_key.get_or_insert_default();
+        last.clear();
+        last.push_str(entry.key);
+        if self.block.is_full() { self.flush() } else { Ok(()) }
+    }
+
+    /// Writes what is left and the footer.
+    ///
+    /// # Errors
+    /// Whatever [`stream_failure`] makes of a failed write.
+    pub fn finish(mut self) -> Result<(W, Summary), Failure> {
+        self.flush()?;
+        let mut footer = [0; 12];
+        footer[4..].copy_from_slice(&self.rows.to_le_bytes());
+        self.output.write(&footer)?;
+        let checksum = self.output.hash.digest();
+        self.output.write(&checksum.to_le_bytes())?;
+        let checksum = format!("{:016x}", self.output.hash.digest());
+        let summary =
+            Summary { rows: self.rows, first_key: self.first_key, last_key: self.last_key, checksum };
+        Ok((self.output.inner, summary))
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        if !mem::replace(&mut self.started, true) {
+            self.output.write(&HEADER)?;
+        }
+        if self.block.rows == 0 {
+            return Ok(());
+        }
+        let (text_len, packed) = self.block.pack();
+        let fingerprints = &self.block.fingerprints;
+        let lengths = [text_len, length(packed.len()), length(fingerprints.len())];
+        let head = block_head(lengths);
+        let checksum = block_checksum(self.blocks, &head, &packed, fingerprints);
+        self.output.write(&head)?;
+        self.output.write(&checksum.to_le_bytes())?;
+        self.output.write(&packed)?;
+        self.output.write(fingerprints)?;
+        self.blocks += 1;
+        self.block.clear();
+        Ok(())
+    }
+}
+
+impl<R: Read> Reader<R> {
+    /// A reader of the segment in `input`; nothing is read yet.
+    pub fn new(input: R) -> Self {
+        Self {
+            input: Hashed::new(input),
+            state: State::New,
+            blocks: 0,
+            rows: 0,
+            block: Block::default(),
+            row: Row::default(),
+        }
+    }
+
+    /// Goes to the next entry and returns it; none at the end.
+    ///
+    /// # Errors
+    /// [`crate::Class::Configuration`] when a newer version of Backhaul wrote the segment; [`crate::Class::Bug`] when it is no
+    /// segment, is damaged, cut off or out of order; whatever [`stream_failure`] makes of a failed read.
+    pub fn advance(&mut self) -> Result<Option<Entry<'_>>, Failure> {
+        self.step()?;
+        Ok(self.current())
+    }
+
+    /// The entry that the last [`Self::advance`] returned.
+    #[must_use]
+    pub fn current(&self) -> Option<Entry<'_>> {
+        (self.state == State::Row).then(|| self.row.entry(&self.block))
+    }
+
+    /// Like [`Self::advance`], for a caller that asks for the entry later.
+    ///
+    /// # Errors
+    /// As [`Self::advance`].
+    pub fn step(&mut self) -> Result<(), Failure> {
+        let result = self.try_step();
+        if result.is_err() {
+            self.state = State::Broken;
+        }
+        result
+    }
+
+    /// The checksum of all bytes as in [`Summary::checksum`]; none before the end was reached.
+    #[must_use]
+    pub fn checksum(&self) -> Option<String> {
+        (self.state == State::End).then(|| format!("{:016x}", self.input.hash.digest()))
+    }
+
+    fn try_step(&mut self) -> Result<(), Failure> {
+        match self.state {
+            State::New => self.read_header()?,
+            State::End => return Ok(()),
+            State::Broken => return Err(damaged()),
+            State::Row => {}
+        }
+        if self.block.left == 0 && !self.read_block()? {
+            self.state = State::End;
+            return Ok(());
+        }
+        self.state = State::Row;
+        self.rows += 1;
+        self.row.decode(&mut self.block, self.rows == 1).ok_or_else(damaged)
+    }
+
+    fn read_header(&mut self) -> Result<(), Failure> {
+        let mut header = [0; 8];
+        self.input.read(&mut header)?;
+        if header[..6] != HEADER[..6] {
+            return Err(Failure::bug("a `segment` does not begin like one"));
+        }
+        let version = u16::from_le_bytes([header[6], header[7]]);
+        match version {
+            VERSION => Ok(()),
+            0 => Err(damaged()),
+            _ => Err(Failure::configuration(format!(
+                "a `segment` was written by a newer version of Backhaul (format {version}, this one reads {VERSION})"
+            ))
+            .hint("deploy the newer version again, or restore the head from before it")),
+        }
+    }
+
+    fn read_block(&mut self) -> Result<bool, Failure> {
+        let mut first = [0; 4];
+        self.input.read(&mut first)?;
+        if first == [0; 4] {
+            self.read_footer()?;
+            return Ok(false);
+        }
+        let mut rest = [0; 16];
+        self.input.read(&mut rest)?;
+        let mut head = [0; 12];
+        head[..4].copy_from_slice(&first);
+        head[4..].copy_from_slice(&rest[..8]);
+        let mut checksum = [0; 8];
+        checksum.copy_from_slice(&rest[8..]);
+        self.block.read(&mut self.input, self.blocks, head, u64::from_le_bytes(checksum))?;
+        self.blocks += 1;
+        Ok(true)
+    }
+
+    fn read_footer(&mut self) -> Result<(), Failure> {
+        let mut rows = [0; 8];
+        self.input.read(&mut rows)?;
+        let expected = self.input.hash.digest();
+        let mut checksum = [0; 8];
+        self.input.read(&mut checksum)?;
+        if u64::from_le_bytes(checksum) != expected || u64::from_le_bytes(rows) != self.rows {
+            return Err(damaged());
+        }
+        let more = self.input.inner.by_ref().take(1).read_to_end(&mut Vec::new());
+        match more.map_err(|error| stream_failure("segment", error))? {
+            0 => Ok(()),
+            _ => Err(damaged()),
+        }
+    }
+}
+
+impl<R: Read, I: Iterator<Item = Result<R, Failure>>> Segments<R, I> {
+    /// The segments of `inputs` one after the other.
+    pub fn new(inputs: I) -> Self {
+        Self { inputs, open: None, border: None }
+    }
+
+    /// Goes to the next entry and returns it; none after the last segment.
+    ///
+    /// # Errors
+    /// Those of the inputs and of [`Reader::advance`]; [`crate::Class::Bug`] when a segment begins at or before the end
+    /// of the one before.
+    pub fn advance(&mut self) -> Result<Option<Entry<'_>>, Failure> {
+        self.step()?;
+        Ok(self.current())
+    }
+
+    /// The entry that the last [`Self::advance`] returned.
+    #[must_use]
+    pub fn current(&self) -> Option<Entry<'_>> {
+        self.open.as_ref().and_then(Reader::current)
+    }
+
+    /// Like [`Self::advance`], for a caller that asks for the entry later.
+    ///
+    /// # Errors
+    /// As [`Self::advance`].
+    pub fn step(&mut self) -> Result<(), Failure> {
+        loop {
+            if let Some(reader) = &mut self.open {
+                reader.step()?;
+                if reader.state == State::Row {
+                    return check_border(self.border.take().as_deref(), &reader.row.key);
+                }
+                if reader.rows > 0 {
+                    self.border = Some(mem::take(&mut reader.row.key));
+                }
+            }
+            self.open = None;
+            match self.inputs.next() {
+                Some(input) => self.open = Some(Reader::new(input?)),
+                None => return Ok(()),
+            }
+        }
+    }
+}
+
+/// The version of the format this module writes, and the newest it reads.
+const VERSION: u16 = 1;
+const HEADER: [u8; 8] = {
+    let version = VERSION.to_le_bytes();
+    [b'B', b'K', b'H', b'S', b'E', b'G', version[0], version[1]]
+};
+/// Most rows of a block, and the size of its texts from which on it is closed.
+const BLOCK_ROWS: usize = 4096;
+const BLOCK_TEXT: usize = 256 << 10;
+/// Longest key, id or code; and what follows for the texts of a block.
+const MAX_TEXT: usize = 65_535;
+const MAX_BLOCK: usize = BLOCK_TEXT + 4 * MAX_TEXT;
+const LEVEL: i32 = 3;
+
+/// The columns of a block's text, in their order.
+#[derive(Clone, Copy)]
+enum Column {
+    Flags,
+    Shared,
+    Length,
+    Key,
+    IdShared,
+    IdLength,
+    Id,
+    Code,
+    CodeTable,
+}
+const COLUMNS: usize = 9;
+
+const ACCEPTED: u8 = 1;
+const ID: u8 = 2;
+/// The id is stored without its checksum.
+const ID_15: u8 = 4;
+const REFUSED: u8 = 8;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    New,
+    Row,
+    End,
+    /// A read has failed: no entry may follow.
+    Broken,
+}
+
+/// A stream and the checksum of everything that went through it.
+struct Hashed<T> {
+    inner: T,
+    hash: Xxh3,
+}
+
+/// A block that is being filled.
+#[derive(Default)]
+struct Building {
+    rows: usize,
+    columns: [Vec<u8>; COLUMNS],
+    fingerprints: Vec<u8>,
+    codes: Vec<String>,
+    key: String,
+    id: String,
+    packer: Option<zstd::bulk::Compressor<'static>>,
+}
+
+/// A block that is being read.
+#[derive(Default)]
+struct Block {
+    left: usize,
+    text: Vec<u8>,
+    cursors: [Cursor; COLUMNS],
+    fingerprints: Vec<u8>,
+    fingerprint: Cursor,
+    codes: Vec<String>,
+    unpacker: Option<zstd::bulk::Decompressor<'static>>,
+}
+
+/// The entry the reader stands on.
+#[derive(Default)]
+struct Row {
+    flags: u8,
+    key: String,
+    /// The id as it is stored, which is what the next one shares characters with.
+    stored_id: String,
+    id: String,
+    accepted: u64,
+    refused: u64,
+    code: usize,
+}
+
+/// What is left of a column.
+#[derive(Clone, Copy, Default)]
+struct Cursor {
+    at: usize,
+    end: usize,
+}
+
+impl<T> Hashed<T> {
+    fn new(inner: T) -> Self {
+        Self { inner, hash: Xxh3::new() }
+    }
+}
+
+impl<W: Write> Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.hash.update(bytes);
+        self.inner.write_all(bytes).map_err(|error| stream_failure("segment", error))
+    }
+}
+
+impl<R: Read> Hashed<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> Result<(), Failure> {
+        self.inner.read_exact(bytes).map_err(|error| stream_failure("segment", error))?;
+        self.hash.update(bytes);
+        Ok(())
+    }
+}
+
+impl Building {
+    fn push(&mut self, entry: &Entry<'_>) {
+        let shared = shared_prefix(&self.key, entry.key);
+        self.number(Column::Shared, shared);
+        self.number(Column::Length, entry.key.len());
+        self.column(Column::Key).extend_from_slice(&entry.key.as_bytes()[shared..]);
+        self.key.truncate(shared);
+        self.key.push_str(&entry.key[shared..]);
+        let mut flags = 0;
+        if let Some(fingerprint) = entry.accepted {
+            flags |= ACCEPTED;
+            self.fingerprints.extend_from_slice(&fingerprint.0.to_le_bytes());
+        }
+        if let Some(id) = entry.id {
+            flags |= ID | self.push_id(id);
+        }
+        if let Some(refused) = entry.refused {
+            flags |= REFUSED;
+            self.fingerprints.extend_from_slice(&refused.fingerprint.0.to_le_bytes());
+            let number = self.intern(refused.code);
+            self.number(Column::Code, number);
+        }
+        self.column(Column::Flags).push(flags);
+        self.rows += 1;
+    }
+
+    fn push_id(&mut self, id: &str) -> u8 {
+        let (stored, flag) = without_checksum(id).map_or((id, 0), |short| (short, ID_15));
+        let shared = shared_prefix(&self.id, stored);
+        self.number(Column::IdShared, shared);
+        self.number(Column::IdLength, stored.len());
+        self.column(Column::Id).extend_from_slice(&stored.as_bytes()[shared..]);
+        self.id.truncate(shared);
+        self.id.push_str(&stored[shared..]);
+        flag
+    }
+
+    fn intern(&mut self, code: &str) -> usize {
+        if let Some(known) = self.codes.iter().position(|known| known == code) {
+            return known;
+        }
+        self.number(Column::CodeTable, code.len());
+        self.column(Column::CodeTable).extend_from_slice(code.as_bytes());
+        self.codes.push(code.to_owned());
+        self.codes.len() - 1
+    }
+
+    fn is_full(&self) -> bool {
+        self.rows >= BLOCK_ROWS || self.columns.iter().map(Vec::len).sum::<usize>() >= BLOCK_TEXT
+    }
+
+    /// The texts: how long they are, and compressed.
+    fn pack(&mut self) -> (u32, Vec<u8>) {
+        let mut text = Vec::new();
+        push_number(&mut text, self.rows);
+        self.columns.iter().for_each(|column| push_number(&mut text, column.len()));
+        self.columns.iter().for_each(|column| text.extend_from_slice(column));
+        let packer = self.packer.get_or_insert_with(|| {
+            zstd::bulk::Compressor::new(LEVEL).expect("the level is one that zstd has")
+        });
+        let packed = packer.compress(&text).expect("the buffer is as large as zstd asks for");
+        (length(text.len()), packed)
+    }
+
+    fn clear(&mut self) {
+        self.rows = 0;
+        self.columns.iter_mut().for_each(Vec::clear);
+        self.fingerprints.clear();
+        self.codes.clear();
+        self.key.clear();
+        self.id.clear();
+    }
+
+    fn column(&mut self, column: Column) -> &mut Vec<u8> {
+        &mut self.columns[column as usize]
+    }
+
+    fn number(&mut self, column: Column, number: usize) {
+        push_number(self.column(column), number);
+    }
+}
+
+impl Block {
+    fn read<R: Read>(
+        &mut self,
+        input: &mut Hashed<R>,
+        number: u64,
+        head: [u8; 12],
+        checksum: u64,
+    ) -> Result<(), Failure> {
+        let part = |n: usize| u32::from_le_bytes([head[n], head[n + 1], head[n + 2], head[n + 3]]) as usize;
+        let (text_len, packed_len, fingerprints_len) = (part(0), part(4), part(8));
+        if text_len > MAX_BLOCK || packed_len > 2 * MAX_BLOCK || fingerprints_len > 16 * BLOCK_ROWS {
+            return Err(damaged());
+        }
+        let mut packed = vec![0; packed_len];
+        input.read(&mut packed)?;
+        self.fingerprints.resize(fingerprints_len, 0);
+        input.read(&mut self.fingerprints)?;
+        if block_checksum(number, &head, &packed, &self.fingerprints) != checksum {
+            return Err(damaged());
+        }
+        self.unpack(&packed, text_len).ok_or_else(damaged)
+    }
+
+    fn unpack(&mut self, packed: &[u8], text_len: usize) -> Option<()> {
+        self.text.clear();
+        self.text.reserve_exact(text_len);
+        let unpacker = self
+            .unpacker
+            .get_or_insert_with(|| zstd::bulk::Decompressor::new().expect("zstd needs nothing but memory"));
+        unpacker.decompress_to_buffer(packed, &mut self.text).ok()?;
+        let mut head = Cursor { at: 0, end: self.text.len() };
+        self.left = head.number(&self.text)?;
+        let mut lengths = [0; COLUMNS];
+        for length in &mut lengths {
+            *length = head.number(&self.text)?;
+        }
+        for (cursor, length) in self.cursors.iter_mut().zip(lengths) {
+            *cursor = Cursor { at: head.at, end: head.at.checked_add(length)? };
+            head.take(&self.text, length)?;
+        }
+        self.fingerprint = Cursor { at: 0, end: self.fingerprints.len() };
+        let rows = (1..=BLOCK_ROWS).contains(&self.left);
+        (rows && head.is_done() && self.text.len() == text_len).then_some(())?;
+        self.read_codes()
+    }
+
+    fn read_codes(&mut self) -> Option<()> {
+        self.codes.clear();
+        while !self.cursors[Column::CodeTable as usize].is_done() {
+            let length = self.number(Column::CodeTable)?;
+            let code = self.text(Column::CodeTable, length)?.to_owned();
+            self.codes.push(code);
+        }
+        Some(())
+    }
+
+    fn number(&mut self, column: Column) -> Option<usize> {
+        self.cursors[column as usize].number(&self.text)
+    }
+
+    fn text(&mut self, column: Column, length: usize) -> Option<&str> {
+        let bytes = self.cursors[column as usize].take(&self.text, length)?;
+        std::str::from_utf8(bytes).ok()
+    }
+
+    fn fingerprint(&mut self) -> Option<u64> {
+        let bytes = self.fingerprint.take(&self.fingerprints, 8)?;
+        bytes.try_into().ok().map(u64::from_le_bytes)
+    }
+
+    fn is_done(&self) -> bool {
+        self.cursors.iter().all(Cursor::is_done) && self.fingerprint.is_done()
+    }
+}
+
+impl Row {
+    /// Takes the next row off the block. None when the block contradicts itself or the order.
+    fn decode(&mut self, block: &mut Block, first: bool) -> Option<()> {
+        let flags = block.text(Column::Flags, 1)?.as_bytes()[0];
+        self.decode_key(block, first)?;
+        if flags & ACCEPTED != 0 {
+            self.accepted = block.fingerprint()?;
+        }
+        if flags & ID != 0 {
+            self.decode_id(block, flags & ID_15 != 0)?;
+        }
+        if flags & REFUSED != 0 {
+            self.refused = block.fingerprint()?;
+            self.code = block.number(Column::Code).filter(|code| *code < block.codes.len())?;
+        }
+        self.flags = flags;
+        block.left -= 1;
+        if block.left == 0 {
+            self.stored_id.clear();
+            return block.is_done().then_some(());
+        }
+        Some(())
+    }
+
+    /// The first key of a block shares nothing, so that it is compared with the whole key before.
+    fn decode_key(&mut self, block: &mut Block, first: bool) -> Option<()> {
+        let shared = block.number(Column::Shared)?;
+        let rest = block.number(Column::Length)?.checked_sub(shared)?;
+        let rest = block.text(Column::Key, rest)?;
+        let before = self.key.get(shared..)?;
+        (first || before < rest).then_some(())?;
+        self.key.truncate(shared);
+        self.key.push_str(rest);
+        Some(())
+    }
+
+    fn decode_id(&mut self, block: &mut Block, short: bool) -> Option<()> {
+        let shared = block.number(Column::IdShared)?;
+        let rest = block.number(Column::IdLength)?.checked_sub(shared)?;
+        let rest = block.text(Column::Id, rest)?;
+        self.stored_id.get(shared..)?;
+        self.stored_id.truncate(shared);
+        self.stored_id.push_str(rest);
+        self.id.clear();
+        self.id.push_str(&self.stored_id);
+        if short {
+            self.id.extend(id_checksum(&self.stored_id)?);
+        }
+        Some(())
+    }
+
+    fn entry<'a>(&'a self, block: &'a Block) -> Entry<'a> {
+        let has = |flag| self.flags & flag != 0;
+        Entry {
+            key: &self.key,
+            accepted: has(ACCEPTED).then_some(Fingerprint(self.accepted)),
+            id: has(ID).then_some(self.id.as_str()),
+            refused: has(REFUSED)
+                .then(|| Refused { fingerprint: Fingerprint(self.refused), code: &block.codes[self.code] }),
+        }
+    }
+}
+
+impl Cursor {
+    fn take<'a>(&mut self, text: &'a [u8], length: usize) -> Option<&'a [u8]> {
+        let end = self.at.checked_add(length).filter(|end| *end <= self.end)?;
+        let bytes = text.get(self.at..end)?;
+        self.at = end;
+        Some(bytes)
+    }
+
+    fn number(&mut self, text: &[u8]) -> Option<usize> {
+        let mut number = 0;
+        for shift in (0..=28).step_by(7) {
+            let byte = self.take(text, 1)?[0];
+            number |= usize::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    const fn is_done(&self) -> bool {
+        self.at == self.end
+    }
+}
+
+/// The last three characters of the 18-character form of a Salesforce id of 15: each says which of five are
+/// upper-case. None when it is not made of 15 ASCII letters and digits.
+pub(crate) fn id_checksum(short: &str) -> Option<[char; 3]> {
+    if short.len() != 15 || !short.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return None;
+    }
+    let mut checksum = ['A'; 3];
+    for (letter, group) in checksum.iter_mut().zip(short.as_bytes().chunks(5)) {
+        let upper =
+            group.iter().rev().fold(0, |bits, byte| bits << 1 | usize::from(byte.is_ascii_uppercase()));
+        *letter = char::from(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"[upper]);
+    }
+    Some(checksum)
+}
+
+/// The first 15 characters of an id whose other three are their checksum.
+pub(crate) fn without_checksum(id: &str) -> Option<&str> {
+    let (short, rest) = id.split_at_checked(15)?;
+    id_checksum(short).is_some_and(|checksum| rest.chars().eq(checksum)).then_some(short)
+}
+
+fn check_lengths(entry: &Entry<'_>) -> Result<(), Failure> {
+    let code = entry.refused.map_or("", |refused| refused.code);
+    if [entry.key, entry.id.unwrap_or_default(), code].iter().all(|text| text.len() <= MAX_TEXT) {
+        return Ok(());
+    }
+    Err(Failure::bug("a `segment` was given a text longer than it can hold"))
+}
+
+fn check_border(border: Option<&str>, key: &str) -> Result<(), Failure> {
+    match border {
+        Some(border) if border >= key => Err(Failure::bug("two `segments` overlap, or are not in key order")),
+        _ => Ok(()),
+    }
+}
+
+fn damaged() -> Failure {
+    Failure::bug("a `segment` is damaged: what it holds and its checksum or order disagree")
+}
+
+/// How many bytes both begin with, not splitting a character.
+fn shared_prefix(before: &str, text: &str) -> usize {
+    let mut shared = before.bytes().zip(text.bytes()).take_while(|(a, b)| a == b).count();
+    while !(before.is_char_boundary(shared) && text.is_char_boundary(shared)) {
+        shared -= 1;
+    }
+    shared
+}
+
+fn push_number(bytes: &mut Vec<u8>, mut number: usize) {
+    while number >= 0x80 {
+        bytes.push((number & 0x7f | 0x80) as u8);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+}
+
+fn length(length: usize) -> u32 {
+    u32::try_from(length).expect("a block is far smaller than 4 GiB")
+}
+
+fn block_head(lengths: [u32; 3]) -> [u8; 12] {
+    let mut head = [0; 12];
+    for (part, length) in head.chunks_exact_mut(4).zip(lengths) {
+        part.copy_from_slice(&length.to_le_bytes());
+    }
+    head
+}
+
+fn block_checksum(number: u64, head: &[u8], packed: &[u8], fingerprints: &[u8]) -> u64 {
+    let mut hash = Xxh3::with_seed(number);
+    hash.update(head);
+    hash.update(packed);
+    hash.update(fingerprints);
+    hash.digest()
+}

@@ -1,0 +1,120 @@
+//! The next baseline of a chunk: what was known, without what the model no longer holds, with what Salesforce
+//! has said since.
+
+use std::{
+    cmp::Ordering,
+    io::{Read, Write},
+};
+
+use crate::{
+    Failure,
+    document::Chunk,
+    segment::{Entry, Reader, Segments, Summary, Writer},
+};
+
+/// Writes the next baseline of the key range that `chunk` owns to `out`.
+///
+/// `baseline` are the segments of the head that overlap the range, in key order; entries outside of the range are
+/// left to other chunks. `removed` are the removed keys of the chunk, in key order. `deltas` are what its jobs
+/// brought, in the order of the jobs: where two speak of one key, the later counts.
+///
+/// An accepted record replaces what was known of its key. A refused one keeps what was accepted before and notes
+/// what was refused, so that it is held until it changes. All inputs are streams; of each one block is in memory.
+///
+/// # Errors
+/// [`crate::Class::Bug`] when a removed key or a delta is not the chunk's, a delta says nothing, or a key is both
+/// removed and loaded; besides those of [`crate::segment`] and of the streams.
+pub fn settle_chunk<R: Read, W: Write>(
+    chunk: &Chunk,
+    baseline: impl Iterator<Item = Result<R, Failure>>,
+    removed: impl Iterator<Item = Result<R, Failure>>,
+    deltas: impl Iterator<Item = Result<R, Failure>>,
+    out: W,
+) -> Result<(W, Summary), Failure> {
+    let mut baseline = Segments::new(baseline);
+    let mut removed = Segments::new(removed);
+    let mut deltas = deltas.map(|delta| delta.map(Reader::new)).collect::<Result<Vec<_>, _>>()?;
+    skip_before(&mut baseline, chunk)?;
+    removed.step()?;
+    deltas.iter_mut().try_for_each(Reader::step)?;
+
+    let mut out = Writer::new(out);
+    let mut key = String::new();
+    loop {
+        let old = baseline.current().filter(|entry| place(chunk, entry.key).is_eq());
+        let gone = removed.current();
+        let news = || deltas.iter().filter_map(Reader::current);
+        let Some(next) = old.iter().chain(&gone).map(|entry| entry.key).chain(news().map(|e| e.key)).min()
+        else {
+            break;
+        };
+        key.clear();
+        key.push_str(next);
+        let old = old.filter(|entry| entry.key == key);
+        let gone = gone.is_some_and(|entry| entry.key == key);
+        if let Some(entry) = settle(chunk, &key, old, gone, news())? {
+            out.push(&entry)?;
+        }
+        let was_old = old.is_some();
+        if was_old {
+            baseline.step()?;
+        }
+        if gone {
+            removed.step()?;
+        }
+        let passed = |delta: &&mut Reader<R>| delta.current().is_some_and(|entry| entry.key == key);
+        deltas.iter_mut().filter(passed).try_for_each(Reader::step)?;
+    }
+    out.finish()
+}
+
+/// What is known of one key from now on.
+fn settle<'a>(
+    chunk: &Chunk,
+    key: &str,
+    old: Option<Entry<'a>>,
+    gone: bool,
+    news: impl Iterator<Item = Entry<'a>>,
+) -> Result<Option<Entry<'a>>, Failure> {
+    let mut known = old;
+    let mut loaded = false;
+    for news in news.filter(|entry| entry.key == key) {
+        known = Some(apply(known, news)?);
+        loaded = true;
+    }
+    if (gone || loaded) && place(chunk, key).is_ne() {
+        return Err(Failure::bug(format!("chunk `{}` was given the key of another chunk", chunk.chunk)));
+    }
+    if gone && loaded {
+        return Err(Failure::bug(format!("chunk `{}` both removed a key and loaded it", chunk.chunk)));
+    }
+    Ok(known.filter(|_| !gone))
+}
+
+fn apply<'a>(known: Option<Entry<'a>>, news: Entry<'a>) -> Result<Entry<'a>, Failure> {
+    let id = known.and_then(|known| known.id);
+    match (news.accepted, news.refused) {
+        (Some(_), None) => Ok(Entry { id: news.id.or(id), ..news }),
+        (None, Some(_)) => Ok(Entry { id, accepted: known.and_then(|known| known.accepted), ..news }),
+        _ => Err(Failure::bug("a `delta` must say of each key either accepted or refused")),
+    }
+}
+
+/// Where a key lies, seen from the chunk's range.
+fn place(chunk: &Chunk, key: &str) -> Ordering {
+    if chunk.from_key.as_deref().is_some_and(|from| key < from) {
+        Ordering::Less
+    } else if chunk.to_key.as_deref().is_some_and(|to| key >= to) {
+        Ordering::Greater
+    } else {
+        Ordering::Equal
+    }
+}
+
+fn skip_before<R: Read>(
+    baseline: &mut Segments<R, impl Iterator<Item = Result<R, Failure>>>,
+    chunk: &Chunk,
+) -> Result<(), Failure> {
+    while baseline.advance()?.is_some_and(|entry| place(chunk, entry.key).is_lt()) {}
+    Ok(())
+}

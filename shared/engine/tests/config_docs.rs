@@ -1,0 +1,219 @@
+//! The schema for editors and the page about configuration follow the types; the syncs are valid.
+//!
+//! `UPDATE=1 cargo test -p backhaul-engine --test config_docs` writes both files anew.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use backhaul_engine::config::{Sync, schema};
+use serde_json::Value as Json;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn read(file: &str) -> String {
+    fs::read_to_string(root().join(file)).unwrap_or_default()
+}
+
+/// Compares the file with what it should hold, or writes it when `UPDATE` is set.
+fn is_up_to_date(file: &str, expected: &str) {
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(root().join(file), expected).unwrap();
+    }
+    assert!(read(file) == expected, "`{file}` is out of date: run this test with UPDATE=1");
+}
+
+#[test]
+fn the_schema_is_up_to_date() {
+    let text = serde_json::to_string_pretty(&schema()).unwrap() + "\n";
+    is_up_to_date("syncs/schema.json", &text);
+}
+
+#[test]
+fn the_page_is_up_to_date() {
+    is_up_to_date("docs/configuration.md", &page());
+}
+
+#[test]
+fn the_syncs_are_valid() {
+    for file in ["syncs/customers.yaml", "syncs/orders.yaml"] {
+        let text = read(file);
+        if let Err(errors) = Sync::parse(file, &text) {
+            panic!("{errors}");
+        }
+        assert!(text.starts_with("# yaml-language-server: $schema=schema.json\n"), "{file}");
+    }
+}
+
+#[test]
+fn the_example_of_the_page_is_valid_and_has_every_key() {
+    let sync = Sync::parse("example.yaml", EXAMPLE).unwrap_or_else(|errors| panic!("{errors}"));
+    let written = serde_json::to_value(sync).unwrap();
+    let schema = schema();
+    for (section, shape) in sections(&schema) {
+        for key in shape["properties"].as_object().unwrap().keys() {
+            let place = if section.is_empty() { &written[key] } else { &written[&section][key] };
+            let absent = section == "model" && key == "table";
+            assert_eq!(place.is_null(), absent, "{section}.{key}");
+        }
+    }
+}
+
+const EXAMPLE: &str = r##"description: Contacts of the warehouse, under their accounts.
+owner: data-platform@example.com
+schedule:
+  cron: 15 7-19 * * MON-FRI
+  timezone: Europe/Berlin
+model:
+  query: |
+    SELECT *
+    FROM CONTACTS
+    WHERE email IS NOT NULL
+  warehouse: SYNC_WH
+  role: SYNC_ROLE
+  database: ANALYTICS
+  schema: CRM
+  timeout_seconds: 900
+key:
+  column: contact_id # read as CONTACT_ID
+  field: Contact_Key__c
+destination:
+  object: Contact
+  operation: upsert
+mapping:
+  LastName:
+    column: last_name
+    when_null: refuse
+  Email: email
+  MobilePhone:
+    column: '"mobilePhone"' # a name that was created in double quotes
+    when_null: keep
+  LeadSource:
+    value: Warehouse
+  Account.Customer_Key__c: customer_id # a lookup by external id
+  User:Owner.Username: account_manager # a lookup with several types
+load:
+  max_job_bytes: 50000000
+  concurrency: 2
+"##;
+
+const HEAD: &str = "\
+<!-- Generated from the types: `UPDATE=1 cargo test -p backhaul-engine --test config_docs`. -->
+# Configuration
+
+One YAML file in `syncs/` per sync. Its file name without `.yaml` is the name of the sync: at most 40
+lower-case letters, digits and hyphens, beginning with a letter. `backhaul validate` checks a file without
+asking either vendor; a run checks it against both before it sends anything, and tells all that does not
+fit at once. The comment `# yaml-language-server: $schema=schema.json` on the first line lets an editor
+complete and check keys.
+";
+
+const VALUES: &str = "\
+Each key is a field of the object, spelt as Salesforce spells it, or a lookup of a parent by an external id:
+
+| written | writes |
+| --- | --- |
+| `Name` | the field |
+| `Account__r.Customer_Key__c` | the lookup `Account__c`, to the record whose `Customer_Key__c` has the value |
+| `User:Owner.Username` | the same for a lookup that has several types |
+
+Each value is the name of a column, or one of the long forms:
+
+| written | meaning |
+| --- | --- |
+| `C_NAME` | the column; a NULL or an empty text clears the field |
+| `{column: C_NAME, when_null: clear}` | the same |
+| `{column: C_NAME, when_null: keep}` | a NULL leaves the field as it is |
+| `{column: C_NAME, when_null: refuse}` | a row with a NULL is not sent; the report tells it |
+| `{value: snowflake}` | the same value for every record, as it is written: `007` stays `007` |
+
+Column names are read as Snowflake reads them: `c_name` is `C_NAME`. A name that was created in double
+quotes is written in double quotes, which YAML wants quoted once more: `'\"cName\"'`. The type of the field
+decides what a value must be; a column of a type that cannot become it is refused before the run sends
+anything, a value that does not fit makes its record invalid.
+";
+
+fn page() -> String {
+    let schema = schema();
+    let mut page = HEAD.to_owned();
+    for (section, shape) in sections(&schema) {
+        let title = if section.is_empty() { "The file".to_owned() } else { format!("`{section}`") };
+        writeln!(page, "\n## {title}\n\n{}\n", sentence(shape)).unwrap();
+        page.push_str("| key | type | default | meaning |\n| --- | --- | --- | --- |\n");
+        for (key, value) in in_order(shape) {
+            writeln!(page, "{}", row(&schema, shape, key, value)).unwrap();
+        }
+        if section.is_empty() {
+            write!(page, "\n## `mapping`\n\n{VALUES}").unwrap();
+        }
+    }
+    write!(page, "\n## Every key at once\n\n```yaml\n{EXAMPLE}```\n").unwrap();
+    page
+}
+
+/// The file itself and each key that holds further keys of its own.
+fn sections(schema: &Json) -> Vec<(String, &Json)> {
+    let inner = in_order(schema).into_iter().filter_map(|(key, value)| {
+        let target = resolve(schema, value);
+        target["properties"].is_object().then(|| (key.clone(), target))
+    });
+    [(String::new(), schema)].into_iter().chain(inner).collect()
+}
+
+/// The keys of a shape in the order in which the example has them, which is the order to write them in.
+fn in_order(shape: &Json) -> Vec<(&String, &Json)> {
+    let mut keys: Vec<_> = shape["properties"].as_object().unwrap().iter().collect();
+    keys.sort_by_key(|(key, _)| EXAMPLE.lines().position(|line| line.trim().starts_with(&format!("{key}:"))));
+    keys
+}
+
+fn resolve<'s>(schema: &'s Json, value: &'s Json) -> &'s Json {
+    let value = value["anyOf"].get(0).filter(|first| first["$ref"].is_string()).unwrap_or(value);
+    match value["$ref"].as_str() {
+        Some(reference) => schema.pointer(reference.trim_start_matches('#')).unwrap(),
+        None => value,
+    }
+}
+
+fn row(schema: &Json, shape: &Json, key: &str, value: &Json) -> String {
+    let required =
+        shape["required"].as_array().is_some_and(|required| required.iter().any(|name| name == key));
+    let default = match &value["default"] {
+        Json::Null if required => "required".to_owned(),
+        Json::Null | Json::Object(_) => String::new(),
+        default => format!("`{}`", default.as_str().map_or_else(|| default.to_string(), str::to_owned)),
+    };
+    let target = resolve(schema, value);
+    let mut meaning = sentence(if value["description"].is_string() { value } else { target });
+    if let Some(example) = value["examples"].get(0).and_then(Json::as_str) {
+        write!(meaning, " Example: `{example}`.").unwrap();
+    }
+    format!("| `{key}` | {} | {default} | {meaning} |", kind(key, target))
+}
+
+fn kind(key: &str, target: &Json) -> String {
+    if target["properties"].is_object() || key == "mapping" {
+        return format!("[keys](#{key})");
+    }
+    if let Some(choices) = target["oneOf"].as_array() {
+        let names: Vec<String> =
+            choices.iter().map(|choice| format!("`{}`", choice["const"].as_str().unwrap())).collect();
+        return names.join(", ");
+    }
+    let name = target["type"].as_array().map_or(&target["type"], |types| &types[0]).as_str().unwrap();
+    match (name, target["minimum"].as_u64(), target["maximum"].as_u64()) {
+        ("integer", Some(least), Some(most)) => format!("{least} to {most}"),
+        ("string", ..) => "text".to_owned(),
+        other => panic!("`{key}` has no word for {other:?}"),
+    }
+}
+
+fn sentence(value: &Json) -> String {
+    value["description"].as_str().unwrap_or_else(|| panic!("no description: {value}")).replace('\n', " ")
+}

@@ -1,0 +1,361 @@
+//! The taxonomy, and the page that a person reads.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of a test are tests as well")]
+
+use std::collections::BTreeMap;
+
+use backhaul_engine::{
+    JobRef, RunId, RunRef,
+    document::{Collected, Failed, Mapped, Mode, Sample},
+    report::{Input, JobOutcome, Report, Verdict},
+    taxonomy::{RowClass, classify, codes, job_code, row_error, sentence},
+};
+
+fn run() -> RunRef {
+    RunRef { sync: "customers".parse().unwrap(), run: "20261121T000300Z".parse().unwrap() }
+}
+
+fn report(mode: Mode, totals: &Mapped, jobs: &[JobOutcome], failure: Option<&Failed>) -> Report {
+    let run = run();
+    let started = RunId::instant(&run.run);
+    let finished = started + jiff::SignedDuration::from_secs(252);
+    Report::new(&Input { run: &run, mode, object: "Account", started, finished, totals, jobs, failure })
+}
+
+fn job(number: u32, collected: Collected) -> JobOutcome {
+    let job_id = Some(format!("7505e0000000{number:03}AAA"));
+    let state = "JobComplete".to_owned();
+    JobOutcome { job: JobRef { wave: 1, job: number }, job_id, collected: Collected { state, ..collected } }
+}
+
+fn clean() -> (Mapped, Vec<JobOutcome>) {
+    let totals =
+        Mapped { read: 1_000_000, unchanged: 950_000, added: 20_000, changed: 30_000, ..Mapped::default() };
+    let part =
+        |created, updated| Collected { sent: created + updated, created, updated, ..Collected::default() };
+    (totals, vec![job(0, part(20_000, 10_000)), job(1, part(0, 20_000))])
+}
+
+fn sample(key: Option<&str>, code: &str, field: Option<&str>, reason: &str) -> Sample {
+    let owned = |text: &str| text.to_owned();
+    Sample { key: key.map(owned), code: owned(code), field: field.map(owned), reason: owned(reason) }
+}
+
+fn troubled() -> (Mapped, Vec<JobOutcome>) {
+    let totals = Mapped {
+        read: 45_210,
+        unchanged: 40_000,
+        held: 12,
+        invalid: BTreeMap::from([("text_too_long".to_owned(), 1), ("key_missing".to_owned(), 2)]),
+        added: 195,
+        changed: 5_000,
+        removed: 3,
+        samples: vec![
+            sample(None, "key_missing", None, "the key is null"),
+            sample(
+                Some("C-000777"),
+                "text_too_long",
+                Some("Name"),
+                "the text has 300 characters, `Name` takes 255",
+            ),
+        ],
+        ..Mapped::default()
+    };
+    let rejected = BTreeMap::from([("DUPLICATE_VALUE".to_owned(), 60), ("UNABLE_TO_LOCK_ROW".to_owned(), 3)]);
+    let reason = sentence("DUPLICATE_VALUE");
+    let samples = vec![
+        sample(Some("C-000010"), "DUPLICATE_VALUE", Some("Email__c"), reason),
+        sample(Some(&"long".repeat(20)), "DUPLICATE_VALUE", None, reason),
+    ];
+    let collected =
+        Collected { sent: 5_195, created: 190, updated: 4_942, rejected, samples, ..Collected::default() };
+    (totals, vec![job(0, collected)])
+}
+
+#[test]
+fn a_clean_run() {
+    let (totals, jobs) = clean();
+    let report = report(Mode::Run, &totals, &jobs, None);
+    assert_eq!(report.verdict, Verdict::Green);
+    insta::assert_snapshot!(report.to_text(), @r#"
+    GREEN  customers → Account
+    run 20261121T000300Z, started 2026-11-21 00:03:00 UTC, took 4 min 12 s
+    Every row is accounted for, and nothing needs a person.
+
+    ROWS
+        1,000,000  read from Snowflake
+          950,000  ├─ unchanged: Salesforce has them
+                0  ├─ held: refused by Salesforce before, and not changed since
+                0  ├─ invalid: stopped here, not sent
+           50,000  └─ sent
+           20,000     ├─ created
+           30,000     ├─ updated
+                0     ├─ rejected by Salesforce
+                0     ├─ unprocessed
+                0     └─ missing from the results
+
+    JOBS
+      job    state              sent     accepted   rejected    unknown  Salesforce job
+      1-000  JobComplete      30,000       30,000          0          0  7505e0000000000AAA
+      1-001  JobComplete      20,000       20,000          0          0  7505e0000000001AAA
+
+    FILES
+      everything    runs/customers/20261121T000300Z/
+    "#);
+}
+
+#[test]
+fn a_run_with_rejections() {
+    let (totals, jobs) = troubled();
+    let report = report(Mode::Run, &totals, &jobs, None);
+    assert_eq!(report.verdict, Verdict::Attention);
+    insta::assert_snapshot!(report.to_text(), @r#"
+    ATTENTION  customers → Account
+    run 20261121T000300Z, started 2026-11-21 00:03:00 UTC, took 4 min 12 s
+    The run is complete, but some rows are not in Salesforce: see below why.
+
+    ROWS
+           45,210  read from Snowflake
+           40,000  ├─ unchanged: Salesforce has them
+               12  ├─ held: refused by Salesforce before, and not changed since
+                3  ├─ invalid: stopped here, not sent
+            5,195  └─ sent
+              190     ├─ created
+            4,942     ├─ updated
+               63     ├─ rejected by Salesforce
+                0     ├─ unprocessed
+                0     └─ missing from the results
+                3  no longer in the model; left as they are in Salesforce
+
+    WHY ROWS WERE NOT WRITTEN
+               60  DUPLICATE_VALUE, rejected
+                   another record has the same value in a unique field
+                3  UNABLE_TO_LOCK_ROW, rejected
+                   another writer held the record or its parent; the next run sends it again
+                2  key_missing, invalid
+                   the key is null
+                1  text_too_long, invalid
+                   the text has 300 characters, `Name` takes 255
+
+    SOME OF THEM
+      C-000010                      DUPLICATE_VALUE  Email__c
+      longlonglonglonglonglonglon…  DUPLICATE_VALUE
+      (no key)                      key_missing
+      C-000777                      text_too_long  Name
+
+    JOBS
+      job    state              sent     accepted   rejected    unknown  Salesforce job
+      1-000  JobComplete       5,195        5,132         63          0  7505e0000000000AAA
+
+    FILES
+      everything    runs/customers/20261121T000300Z/
+      invalid       runs/customers/20261121T000300Z/mapped/<chunk>/invalid-*.csv
+      held          runs/customers/20261121T000300Z/mapped/<chunk>/held-*.csv
+      rejected      runs/customers/20261121T000300Z/results/<job>/failed.csv
+    "#);
+}
+
+#[test]
+fn a_failed_run() {
+    let failure = Failed {
+        error: "Configuration".to_owned(),
+        cause:
+            "`Account.Segment__c` is not visible to the running user (hint: give its profile read and edit \
+                access to the field, then start the run again)"
+                .to_owned(),
+    };
+    let report = report(Mode::Run, &Mapped::default(), &[], Some(&failure));
+    assert_eq!(report.verdict, Verdict::Failed);
+    insta::assert_snapshot!(report.to_text(), @r#"
+    FAILED  customers → Account
+    run 20261121T000300Z, started 2026-11-21 00:03:00 UTC, took 4 min 12 s
+    Nothing was committed: the next run starts from the same baseline and sends what is
+    missing.
+
+    FAILURE
+      Configuration: `Account.Segment__c` is not visible to the running user (hint: give its
+      profile read and edit access to the field, then start the run again)
+
+    FILES
+      everything    runs/customers/20261121T000300Z/
+    "#);
+}
+
+#[test]
+fn a_plan() {
+    let (totals, _) = clean();
+    let report = report(Mode::Plan, &totals, &[], None);
+    assert_eq!(report.verdict, Verdict::Green);
+    insta::assert_snapshot!(report.to_text(), @r#"
+    GREEN  customers → Account
+    run 20261121T000300Z (plan only), started 2026-11-21 00:03:00 UTC, took 4 min 12 s
+    Nothing was sent. Every row is accounted for.
+
+    ROWS
+        1,000,000  read from Snowflake
+          950,000  ├─ unchanged: Salesforce has them
+                0  ├─ held: refused by Salesforce before, and not changed since
+                0  ├─ invalid: stopped here, not sent
+           50,000  └─ to be sent
+
+    FILES
+      everything    runs/customers/20261121T000300Z/
+    "#);
+}
+
+#[test]
+fn no_line_is_wider_than_the_page() {
+    let (totals, jobs) = troubled();
+    let wide = Failed { error: "E".repeat(300), cause: "w".repeat(500) };
+    let (mut many, huge) =
+        (jobs, Collected { sent: u64::MAX / 100, created: u64::MAX / 100, ..Collected::default() });
+    many.extend(
+        (1..40)
+            .map(|number| job(number, Collected { sent: 999_999_999, updated: 999_999_999, ..huge.clone() })),
+    );
+    many[1].collected.rejected = (0..50).map(|n| (format!("{n}{}", "C".repeat(90)), 1)).collect();
+    let text = report(Mode::Run, &totals, &many[..30], Some(&wide)).to_text();
+    for line in text.lines() {
+        assert!(line.chars().count() <= 88, "{} columns: {line}", line.chars().count());
+        assert_eq!(line, line.trim_end());
+    }
+    assert!(text.contains("… and 18 more"), "{text}");
+}
+
+#[test]
+fn the_verdict_is_the_worst_that_holds() {
+    let verdict = |mode, change: &dyn Fn(&mut Mapped, &mut Vec<JobOutcome>)| {
+        let (mut totals, mut jobs) = clean();
+        change(&mut totals, &mut jobs);
+        report(mode, &totals, &jobs, None).verdict
+    };
+    assert_eq!(verdict(Mode::Run, &|_, _| {}), Verdict::Green);
+    assert_eq!(verdict(Mode::Run, &|totals, _| totals.removed = 9), Verdict::Green);
+    let held = |totals: &mut Mapped, _: &mut Vec<JobOutcome>| {
+        totals.held = 1;
+        totals.unchanged -= 1;
+    };
+    assert_eq!(verdict(Mode::Run, &held), Verdict::Attention);
+    let invalid = |totals: &mut Mapped, _: &mut Vec<JobOutcome>| {
+        totals.invalid.insert("x".to_owned(), 1);
+        totals.unchanged -= 1;
+    };
+    assert_eq!(verdict(Mode::Run, &invalid), Verdict::Attention);
+    for unsure in [|job: &mut Collected| job.missing += 1, |job: &mut Collected| job.unprocessed += 1] {
+        let change = |_: &mut Mapped, jobs: &mut Vec<JobOutcome>| {
+            jobs[0].collected.created -= 1;
+            unsure(&mut jobs[0].collected);
+        };
+        assert_eq!(verdict(Mode::Run, &change), Verdict::Incomplete);
+    }
+    let stopped = |_: &mut Mapped, jobs: &mut Vec<JobOutcome>| jobs[1].collected.state = "Failed".to_owned();
+    assert_eq!(verdict(Mode::Run, &stopped), Verdict::Incomplete);
+    // A row too many or too few anywhere is never green.
+    type Change<'a> = &'a dyn Fn(&mut Mapped, &mut Vec<JobOutcome>);
+    let contradictions: [Change<'_>; 6] = [
+        &|totals, _| totals.read += 1,
+        &|totals, _| totals.unchanged -= 1,
+        &|totals, _| totals.added += 1,
+        &|_, jobs| drop(jobs.pop()),
+        &|_, jobs| jobs[0].collected.updated += 1,
+        &|_, jobs| jobs[0].collected.sent += 1,
+    ];
+    for change in contradictions {
+        assert_eq!(verdict(Mode::Run, change), Verdict::Unbalanced);
+    }
+    assert_eq!(verdict(Mode::Plan, &|_, _| {}), Verdict::Unbalanced, "a plan loads nothing");
+}
+
+#[test]
+fn the_report_is_a_document() {
+    let (totals, jobs) = troubled();
+    let report = report(Mode::Run, &totals, &jobs, None);
+    let bytes = backhaul_engine::document::to_bytes(&report);
+    assert_eq!(backhaul_engine::document::from_bytes::<Report>("report.json", &bytes).unwrap(), report);
+}
+
+#[test]
+fn every_known_code_has_its_class() {
+    use RowClass::{Configuration, Contention, Data, Permission, Quota, Transient};
+    let table: [(RowClass, &str); 6] = [
+        (Contention, "UNABLE_TO_LOCK_ROW TooManyLockFailure"),
+        (
+            Transient,
+            "CANNOT_EXECUTE_FLOW_TRIGGER TOO_MANY_APEX_REQUESTS REQUEST_RUNNING_TOO_LONG QUERY_TIMEOUT \
+             SERVER_UNAVAILABLE INVALID_SERVER_ERROR UNKNOWN_EXCEPTION ALL_OR_NONE_OPERATION_ROLLED_BACK \
+             INSERT_UPDATE_DELETE_NOT_ALLOWED_DURING_MAINTENANCE TERRITORY_REALIGN_IN_PROGRESS PROCESSING_HALTED \
+             TXN_SECURITY_METERING_ERROR INVALID_SESSION_ID Timeout InternalServerError InvalidJobState InvalidJob \
+             InvalidOperation InvalidSessionId API_ERROR Unknown",
+        ),
+        (Quota, "STORAGE_LIMIT_EXCEEDED TOO_MANY_JOBS REQUEST_LIMIT_EXCEEDED ExceededQuota"),
+        (
+            Permission,
+            "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY INSUFFICIENT_ACCESS INSUFFICIENT_ACCESS_OR_READONLY \
+             APEX_DATA_ACCESS_RESTRICTION TXN_SECURITY_NO_ACCESS API_DISABLED_FOR_ORG API_CURRENTLY_DISABLED",
+        ),
+        (
+            Configuration,
+            "INVALID_FIELD INVALID_TYPE INVALID_EXTERNAL_ID_FIELD_NAME INVALID_ENTITY_FOR_UPSERT \
+             INVALID_TYPE_FOR_OPERATION INVALID_FIELD_FOR_INSERT_UPDATE INVALID_RECORD_TYPE \
+             UNAVAILABLE_RECORDTYPE_EXCEPTION INVALID_ASSIGNMENT_RULE UNSUPPORTED_DML LIMIT_EXCEEDED \
+             LICENSE_LIMIT_EXCEEDED CUSTOM_ENTITY_OR_FIELD_LIMIT TXN_SECURITY_APEX_ERROR TXN_SECURITY_RUNTIME_ERROR \
+             FUNCTIONALITY_NOT_ENABLED FEATURENOTENABLED FeatureNotEnabled INVALID_AUTH_HEADER MALFORMED_QUERY \
+             NOT_FOUND METHOD_NOT_ALLOWED UNSUPPORTED_API_VERSION SELF_REFERENCE_FROM_TRIGGER FLOW_EXCEPTION \
+             InvalidBatch ClientInputError InvalidEntity InvalidUser InvalidUrl InvalidXML MethodNotAllowed NotFound",
+        ),
+        (
+            Data,
+            "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY ENTITY_IS_LOCKED REQUIRED_FIELD_MISSING \
+             FIELD_CUSTOM_VALIDATION_EXCEPTION FIELD_FILTER_VALIDATION_EXCEPTION \
+             INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST TOO_MANY_ENUM_VALUE STRING_TOO_LONG NUMBER_OUTSIDE_VALID_RANGE \
+             INVALID_TYPE_ON_FIELD_IN_RECORD INVALID_EMAIL_ADDRESS INVALID_CURRENCY_ISO \
+             TEXT_DATA_OUTSIDE_SUPPORTED_CHARSET MALFORMED_ID INVALID_ID_FIELD INVALID_CROSS_REFERENCE_KEY \
+             ENTITY_IS_DELETED ENTITY_IS_ARCHIVED DUPLICATE_VALUE DUPLICATE_EXTERNAL_ID DUPLICATES_DETECTED \
+             INACTIVE_OWNER_OR_USER OP_WITH_INVALID_USER_TYPE_EXCEPTION TRANSFER_REQUIRES_READ \
+             INVALID_EMPTY_KEY_OWNER CANNOT_UPDATE_CONVERTED_LEAD CANNOT_REPARENT_RECORD CHILD_SHARE_FAILS_PARENT \
+             DELETE_FAILED DEPENDENCY_EXISTS CIRCULAR_DEPENDENCY MISSING_ARGUMENT",
+        ),
+    ];
+    let known: Vec<&str> = codes().collect();
+    for (class, names) in table {
+        for code in names.split_whitespace() {
+            assert_eq!(classify(code), class, "{code}");
+            assert!(known.iter().any(|known| known.eq_ignore_ascii_case(code)), "{code} is not in the table");
+            assert!(!sentence(code).is_empty());
+        }
+    }
+    let mut once = known.clone();
+    once.sort_unstable();
+    once.dedup();
+    assert_eq!(once.len(), known.len(), "a code is in the table twice");
+    assert_eq!(classify("NEVER_HEARD_OF"), Data);
+}
+
+#[test]
+fn errors_are_taken_apart_by_their_grammar() {
+    for (text, code, fields) in [
+        (
+            "REQUIRED_FIELD_MISSING:Required fields are missing: [Name]:Name --",
+            "REQUIRED_FIELD_MISSING",
+            Some("Name"),
+        ),
+        ("X1_Y:a: b, c\nd:A, B__c --\n", "X1_Y", Some("A, B__c")),
+        ("INVALID_CROSS_REFERENCE_KEY:invalid cross reference id:--", "INVALID_CROSS_REFERENCE_KEY", None),
+        ("DUPLICATE_VALUE:no end", "DUPLICATE_VALUE", None),
+        ("DUPLICATE_VALUE", "DUPLICATE_VALUE", None),
+        ("Something went wrong: X --", "UNKNOWN_ERROR", None),
+        ("", "UNKNOWN_ERROR", None),
+        (":x:--", "UNKNOWN_ERROR", None),
+    ] {
+        let error = row_error(text);
+        assert_eq!((error.code, error.fields), (code, fields), "{text:?}");
+    }
+    for (text, code) in [
+        ("InvalidBatch : Field name not found : Foo__c", "InvalidBatch"),
+        ("ExceededQuota", "ExceededQuota"),
+        ("something with spaces", "UNKNOWN_ERROR"),
+        ("", "UNKNOWN_ERROR"),
+    ] {
+        assert_eq!(job_code(text), code);
+    }
+}
