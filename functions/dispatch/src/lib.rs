@@ -1,0 +1,205 @@
+//! Which syncs are due?
+//!
+//! Called every minute by the schedule, or by hand for one sync. Freezes each due sync into the
+//! `run.json` of a new run and names the runs whose executions are to be started. A run is named
+//! after the instant it was due, so being told twice, or late, starts nothing twice.
+
+use std::path::Path;
+
+use engine::{
+    Failure, RunId, RunRef, SyncName,
+    config::Sync,
+    document::{Lease, Mode, Run, sync_file},
+    layout, schedule,
+};
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use store::Store;
+
+/// How far back a missed minute is made up for.
+const LOOK_BACK: SignedDuration = SignedDuration::from_mins(15);
+
+/// Either the tick of the schedule, or one sync to run now.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Event {
+    /// The minute of the tick.
+    #[serde(default)]
+    pub scheduled_time: Option<Timestamp>,
+    /// The sync to run by hand.
+    #[serde(default)]
+    pub sync: Option<SyncName>,
+    /// The id of the run by hand; the present second when it is left out.
+    #[serde(default)]
+    pub run: Option<RunId>,
+    /// How far a run by hand goes.
+    #[serde(default)]
+    pub mode: Mode,
+}
+
+/// What a dispatch decided.
+#[derive(Debug, Default, Serialize)]
+pub struct Dispatched {
+    /// Runs whose executions are to be started.
+    pub start: Vec<RunRef>,
+    /// Runs that are due while another run of their sync is still going.
+    pub waiting: Vec<RunRef>,
+    /// Syncs that cannot run; they do not stop the others.
+    pub problems: Vec<Failure>,
+}
+
+/// Freezes the runs that are due.
+///
+/// # Errors
+/// [`engine::Class::Configuration`] when the event names no sync that exists, or the folder of syncs
+/// cannot be read; the classes of the store otherwise. A bad sync among others is listed, not returned.
+pub async fn handle(store: &Store, syncs: &Path, event: Event) -> Result<Dispatched, Failure> {
+    match (event.scheduled_time, event.sync) {
+        (Some(tick), None) => scheduled(store, syncs, tick).await,
+        (None, Some(sync)) => {
+            let run = RunRef { sync, run: event.run.unwrap_or_else(|| RunId::at(Timestamp::now())) };
+            by_hand(store, syncs, run, event.mode, "hand").await
+        }
+        _ => Err(Failure::configuration("the event names neither a `scheduled_time` nor a `sync`")
+            .hint(r#"send {"sync": "customers"} to run a sync by hand"#)),
+    }
+}
+
+/// Freezes one run, whether its sync is due or not.
+///
+/// # Errors
+/// As [`handle`]; a sync that cannot be read is returned.
+pub async fn by_hand(
+    store: &Store,
+    syncs: &Path,
+    run: RunRef,
+    mode: Mode,
+    started_by: &str,
+) -> Result<Dispatched, Failure> {
+    let sync = read_sync(syncs, &run.sync)?;
+    let mut dispatched = Dispatched::default();
+    freeze(store, run, sync, mode, started_by, &mut dispatched).await?;
+    Ok(dispatched)
+}
+
+async fn scheduled(store: &Store, syncs: &Path, tick: Timestamp) -> Result<Dispatched, Failure> {
+    let (names, problems) = sync_names(syncs)?;
+    let mut dispatched = Dispatched { problems, ..Dispatched::default() };
+    for name in names {
+        if let Err(failure) = scheduled_sync(store, syncs, name, tick, &mut dispatched).await {
+            dispatched.problems.push(failure);
+        }
+    }
+    Ok(dispatched)
+}
+
+async fn scheduled_sync(
+    store: &Store,
+    syncs: &Path,
+    name: SyncName,
+    tick: Timestamp,
+    dispatched: &mut Dispatched,
+) -> Result<(), Failure> {
+    let sync = read_sync(syncs, &name)?;
+    let Some(schedule) = &sync.schedule else { return Ok(()) };
+    let Some(due) = schedule::due(schedule, tick, LOOK_BACK)? else { return Ok(()) };
+    let run = RunRef { sync: name, run: RunId::at(due) };
+    freeze(store, run, sync, Mode::Run, "schedule", dispatched).await
+}
+
+async fn freeze(
+    store: &Store,
+    run: RunRef,
+    sync: Sync,
+    mode: Mode,
+    started_by: &str,
+    dispatched: &mut Dispatched,
+) -> Result<(), Failure> {
+    if held_by_another(store, &run).await? {
+        dispatched.waiting.push(run);
+        return Ok(());
+    }
+    let document = Run {
+        run: run.run.clone(),
+        mode,
+        started_by: started_by.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        sync,
+    };
+    // The first freeze wins: a second delivery of the same tick must not change what is running.
+    store.create_json(&layout::run(&run), &document).await?;
+    dispatched.start.push(run);
+    Ok(())
+}
+
+async fn held_by_another(store: &Store, run: &RunRef) -> Result<bool, Failure> {
+    let lease: Option<Lease> = store.get_json(&layout::lease(&run.sync)).await?;
+    Ok(lease.is_some_and(|lease| {
+        lease.expires > Timestamp::now() && lease.holder.is_some_and(|holder| holder != run.run)
+    }))
+}
+
+/// Starts the executions of the runs that are due, then tells of what could not be done.
+///
+/// # Errors
+/// The first problem, after everything that can be started has been.
+pub async fn start<S, F>(mut dispatched: Dispatched, starter: S) -> Result<Dispatched, Failure>
+where
+    S: Fn(String, String) -> F,
+    F: Future<Output = Result<(), Failure>>,
+{
+    for run in &dispatched.start {
+        let input = serde_json::to_string(run).expect("a run reference is plain JSON");
+        if let Err(failure) = starter(run.execution_name(), input).await {
+            dispatched.problems.push(failure.at(run));
+        }
+    }
+    match dispatched.problems.first() {
+        None => Ok(dispatched),
+        Some(first) => {
+            let others = dispatched.problems.len() - 1;
+            let more = if others == 0 { String::new() } else { format!(" ({others} more)") };
+            Err(Failure { message: format!("{}{more}", first.message), ..first.clone() })
+        }
+    }
+}
+
+/// Reads and checks one sync.
+///
+/// # Errors
+/// [`engine::Class::Configuration`] when there is no such file or it is not a valid sync.
+pub fn read_sync(syncs: &Path, name: &SyncName) -> Result<Sync, Failure> {
+    let path = syncs.join(format!("{name}.yaml"));
+    let text = std::fs::read_to_string(&path).map_err(|error| {
+        Failure::configuration(format!("`{}` cannot be read: {}", path.display(), error.kind()))
+            .hint("a sync is one YAML file in the folder of syncs")
+    })?;
+    Sync::parse(&sync_file(name), &text).map_err(Failure::from)
+}
+
+/// The names of every sync in the folder, sorted, and what is wrong with the files that name none.
+///
+/// # Errors
+/// [`engine::Class::Configuration`] when the folder cannot be read.
+pub fn sync_names(syncs: &Path) -> Result<(Vec<SyncName>, Vec<Failure>), Failure> {
+    let unreadable = |error: std::io::Error| {
+        Failure::configuration(format!(
+            "the folder of syncs `{}` cannot be read: {}",
+            syncs.display(),
+            error.kind()
+        ))
+        .hint("it holds one YAML file for each sync; on the command line, `--syncs` names it")
+    };
+    let (mut names, mut problems) = (Vec::new(), Vec::new());
+    for entry in std::fs::read_dir(syncs).map_err(unreadable)? {
+        let file = entry.map_err(unreadable)?.file_name();
+        if let Some(name) = file.to_string_lossy().strip_suffix(".yaml") {
+            match name.parse() {
+                Ok(name) => names.push(name),
+                Err(failure) => problems.push(failure),
+            }
+        }
+    }
+    names.sort();
+    Ok((names, problems))
+}

@@ -1,0 +1,13 @@
+//! Which syncs are due? See the library of this crate.
+
+// The SDK's futures nest deeper than the compiler's default allows.
+#![recursion_limit = "256"]
+
+#[tokio::main]
+async fn main() -> Result<(), lambda::Error> {
+    lambda::serve("dispatch", |event, _| async move {
+        let dispatched = dispatch::handle(&lambda::store().await?, &lambda::syncs(), event).await?;
+        dispatch::start(dispatched, lambda::start_execution).await
+    })
+    .await
+}

@@ -1,0 +1,15 @@
+//! Snowflake → chunks and their manifest. See the library of this crate.
+
+// The SDK's futures nest deeper than the compiler's default allows.
+#![recursion_limit = "256"]
+
+#[tokio::main]
+async fn main() -> Result<(), lambda::Error> {
+    lambda::serve("extract", |run, invocation| async move {
+        let snowflake = snowflake::Client::new(lambda::secret(lambda::SNOWFLAKE_SECRET).await?)?;
+        let salesforce = salesforce::Client::new(lambda::secret(lambda::SALESFORCE_SECRET).await?)?;
+        let store = lambda::store().await?;
+        extract::handle(&store, &snowflake, &salesforce, &run, Some(invocation.deadline)).await
+    })
+    .await
+}

@@ -1,0 +1,123 @@
+//! The statement: submitted once, whatever happens, and polled until it has finished.
+
+use std::io::Write;
+
+use engine::{
+    Failure, RunRef,
+    config::Sync,
+    document::{Extracted, Statement, Submitted, sync_file},
+    layout,
+    mapping::Mapping,
+};
+use flate2::{Compression, write::GzEncoder};
+use jiff::Timestamp;
+use snowflake::{Finished, Poll, StatementRequest};
+use store::Store;
+use uuid::Uuid;
+
+use crate::prepare::Prepared;
+
+/// Whether the statement has finished.
+pub(crate) enum Progress {
+    /// Not yet: ask again after so many seconds.
+    Running { wait_seconds: u64 },
+    /// The row types and partitions are known.
+    Finished(Extracted),
+}
+
+/// Submits the statement, or finds that it was submitted.
+///
+/// The request id is written before the statement is sent, so that a second try is recognised by
+/// Snowflake as the first one: `retry=true` is said whenever a try may have gone before.
+pub(crate) async fn submit(
+    store: &Store,
+    snowflake: &snowflake::Client,
+    run: &RunRef,
+    sync: &Sync,
+) -> Result<Submitted, Failure> {
+    let place = layout::submitted(run);
+    if let Some(submitted) = store.get_json::<Submitted>(&place).await? {
+        return Ok(submitted);
+    }
+    let statement = Statement { request_id: request_id(run), sql: sync.statement() };
+    let first_try =
+        matches!(store.create_json(&layout::statement(run), &statement).await?, store::Put::Written(_));
+    let handle = snowflake.submit(&request(run, sync, statement, !first_try)).await?;
+    let submitted = Submitted { handle, at: Timestamp::now() };
+    store.create_json(&place, &submitted).await?;
+    store.require(&place).await
+}
+
+fn request_id(run: &RunRef) -> String {
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("backhaul {run}").as_bytes()).to_string()
+}
+
+fn request(run: &RunRef, sync: &Sync, statement: Statement, resubmission: bool) -> StatementRequest {
+    let model = &sync.model;
+    StatementRequest {
+        sql: statement.sql,
+        request_id: statement.request_id,
+        resubmission,
+        timeout_seconds: model.timeout_seconds,
+        warehouse: model.warehouse.clone(),
+        role: model.role.clone(),
+        database: model.database.clone(),
+        schema: model.schema.clone(),
+        query_tag: serde_json::json!({"app": "backhaul", "sync": run.sync, "run": run.run}).to_string(),
+    }
+}
+
+/// Asks once whether the statement has finished; when it has, keeps partition 0, which comes with the answer.
+pub(crate) async fn result(
+    store: &Store,
+    snowflake: &snowflake::Client,
+    run: &RunRef,
+    prepared: &Prepared,
+    submitted: &Submitted,
+) -> Result<Progress, Failure> {
+    let place = layout::result(run);
+    if let Some(extracted) = store.get_json::<Extracted>(&place).await? {
+        return Ok(Progress::Finished(extracted));
+    }
+    let polled = snowflake.poll(&submitted.handle).await;
+    let polled = polled.map_err(|failure| failure.at(format_args!("`{}`", sync_file(&run.sync))))?;
+    let body = match polled {
+        Poll::Running => return Ok(Progress::Running { wait_seconds: wait_seconds(submitted.at) }),
+        Poll::Finished(body) => body,
+    };
+    let finished = keep_first_partition(store, run, body).await?;
+    let mapping = Mapping::resolve(&prepared.run.sync, &finished.columns, &prepared.objects)
+        .map_err(|failure| failure.at(format_args!("`{}`", sync_file(&run.sync))))?;
+    let extracted = Extracted {
+        columns: finished.columns,
+        rows: finished.rows,
+        partitions: finished.partitions.iter().map(|partition| partition.rows).collect(),
+        mapping,
+    };
+    store.create_or_agree(&place, engine::document::to_bytes(&extracted)).await?;
+    Ok(Progress::Finished(extracted))
+}
+
+/// A third of the age of the statement, so that a long one is asked about rarely and a short one at once.
+fn wait_seconds(submitted: Timestamp) -> u64 {
+    let age = Timestamp::now().duration_since(submitted).as_secs();
+    u64::try_from(age / 3).unwrap_or_default().clamp(1, 30)
+}
+
+async fn keep_first_partition(
+    store: &Store,
+    run: &RunRef,
+    body: http_client::Body,
+) -> Result<Finished, Failure> {
+    let (store, place) = (store.blocking(), layout::partition(run, 0));
+    let reading = store::blocking(move || {
+        let mut gzip = GzEncoder::new(store.writer(&place)?, Compression::fast());
+        let finished = snowflake::read_result(body.into_blocking(), &mut gzip)?;
+        gzip.flush().map_err(|error| Failure::io(&place, &error))?;
+        let writer = gzip.finish().map_err(|error| Failure::io(&place, &error))?;
+        // An earlier try may have kept it already: a finished result does not change.
+        writer.finish()?;
+        Ok(finished)
+    });
+    reading.await
+}

@@ -1,0 +1,134 @@
+//! What Finish is told, and what it adds up.
+
+use engine::{
+    Failure, JobRef, RunRef,
+    document::{Chunk, Collected, Failed, JobEnd, Mapped, Plan, Run, Sample},
+    layout,
+    report::{Input, JobOutcome, Report},
+};
+use jiff::Timestamp;
+use serde::Deserialize;
+use store::Store;
+
+/// The run to end: well, or with the failure that ended it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "Told")]
+pub struct Event {
+    pub(crate) run: RunRef,
+    pub(crate) failed: Option<Failed>,
+}
+
+impl Event {
+    /// The end of a run.
+    #[must_use]
+    pub fn new(run: RunRef, failed: Option<Failed>) -> Self {
+        Self { run, failed }
+    }
+}
+
+/// Either a run, from the state machine, or the status change of an execution, from EventBridge.
+///
+/// <https://docs.aws.amazon.com/step-functions/latest/dg/eventbridge-integration.html>
+#[derive(Deserialize)]
+struct Told {
+    sync: Option<engine::SyncName>,
+    run: Option<engine::RunId>,
+    detail: Option<Detail>,
+}
+
+#[derive(Deserialize)]
+struct Detail {
+    status: String,
+    input: String,
+    #[serde(default)]
+    error: Option<String>,
+    #[serde(default)]
+    cause: Option<String>,
+}
+
+/// What Step Functions puts into the cause of a failed Lambda task.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LambdaCause {
+    error_message: String,
+}
+
+impl TryFrom<Told> for Event {
+    type Error = Failure;
+
+    fn try_from(told: Told) -> Result<Self, Failure> {
+        match told {
+            Told { sync: Some(sync), run: Some(run), detail: None } => {
+                Ok(Self { run: RunRef { sync, run }, failed: None })
+            }
+            Told { sync: None, run: None, detail: Some(detail) } => {
+                let run = serde_json::from_str(&detail.input).map_err(|_| {
+                    Failure::configuration("the input of the failed execution names no `sync` and `run`")
+                })?;
+                Ok(Self { run, failed: Some(detail.failed()) })
+            }
+            _ => Err(Failure::configuration("the event is neither a run nor the end of an execution")
+                .hint(r#"send {"sync": …, "run": …}, or an event of Step Functions"#)),
+        }
+    }
+}
+
+impl Detail {
+    fn failed(self) -> Failed {
+        let error = self.error.unwrap_or_else(|| self.status.clone());
+        let cause = self.cause.unwrap_or_else(|| format!("the execution ended as {}", self.status));
+        let said = serde_json::from_str::<LambdaCause>(&cause).map(|cause| cause.error_message);
+        Failed { error, cause: said.unwrap_or(cause) }
+    }
+}
+
+/// Most invalid rows that a report shows.
+const SAMPLES: usize = 20;
+
+/// Adds up what the stages of a run have left: of a run that failed, as much as there is.
+pub(crate) async fn add_up(store: &Store, run: &RunRef, failed: Option<&Failed>) -> Result<Report, Failure> {
+    let frozen: Run = store.require(&layout::run(run)).await?;
+    let plan: Option<Plan> = store.get_json(&layout::plan(run, 1)).await?;
+    let mut totals = plan.as_ref().map(|plan| plan.totals.clone()).unwrap_or_default();
+    totals.samples = invalid_samples(store, run, totals.invalid_rows()).await?;
+    Ok(Report::new(&Input {
+        run,
+        mode: frozen.mode,
+        object: &frozen.sync.destination.object,
+        started: run.run.instant(),
+        finished: Timestamp::now(),
+        totals: &totals,
+        jobs: &jobs(store, run, plan.as_ref()).await?,
+        failure: failed,
+    }))
+}
+
+async fn jobs(store: &Store, run: &RunRef, plan: Option<&Plan>) -> Result<Vec<JobOutcome>, Failure> {
+    let mut outcomes = Vec::new();
+    for (number, _) in (0u32..).zip(plan.iter().flat_map(|plan| &plan.jobs)) {
+        let job = JobRef { wave: 1, job: number };
+        let Some(collected) = store.get_json::<Collected>(&layout::results_summary(run, job)).await? else {
+            continue;
+        };
+        let end: Option<JobEnd> = store.get_json(&layout::job_end(run, job)).await?;
+        outcomes.push(JobOutcome { job, job_id: end.map(|end| end.id), collected });
+    }
+    Ok(outcomes)
+}
+
+async fn invalid_samples(store: &Store, run: &RunRef, invalid: u64) -> Result<Vec<Sample>, Failure> {
+    let mut samples = Vec::new();
+    if invalid == 0 {
+        return Ok(samples);
+    }
+    let manifest: Vec<Chunk> = store.require(&layout::manifest(run)).await?;
+    for chunk in manifest {
+        let mapped: Mapped = store.require(&layout::mapped_summary(run, chunk.chunk)).await?;
+        samples.extend(mapped.samples);
+        if samples.len() >= SAMPLES {
+            break;
+        }
+    }
+    samples.truncate(SAMPLES);
+    Ok(samples)
+}

@@ -1,0 +1,101 @@
+//! The end of a run: one compare-and-set commits the new baseline, the report says what happened, the
+//! lease goes back.
+//!
+//! Called by the state machine at its end, and by the event that tells of an execution that failed.
+
+mod ending;
+
+use engine::{
+    Class, Failure, RunRef,
+    document::{Base, Chunk, Failed, Head, Mode, Run, SegmentRef, Settled, from_bytes, to_bytes},
+    layout,
+    report::{Report, Verdict},
+};
+use serde::Serialize;
+use store::{Put, Store, Version, lease};
+
+pub use ending::Event;
+
+/// How the run ended.
+#[derive(Clone, Debug, Serialize)]
+pub struct Output {
+    /// The verdict of the report.
+    pub verdict: Verdict,
+    /// The object key of the report for people.
+    pub report: String,
+}
+
+/// Ends a run.
+///
+/// # Errors
+/// [`Class::Contention`] when another run committed in the meantime, [`Class::Bug`] when the counts do
+/// not add up (the report is written all the same), the classes of the store otherwise.
+pub async fn handle(store: &Store, event: Event) -> Result<Output, Failure> {
+    let Event { run, failed } = event;
+    if failed.is_none() {
+        commit(store, &run).await?;
+    }
+    let (report, place) = report(store, &run, failed).await?;
+    lease::release(store, &run).await?;
+    match report.verdict {
+        Verdict::Unbalanced => {
+            Err(Failure::new(Class::Bug, format!("the counts of run `{run}` do not add up"))
+                .hint(format!("see `{place}`")))
+        }
+        verdict => Ok(Output { verdict, report: place }),
+    }
+}
+
+/// Makes the settled segments the baseline, over the head that the run started from and no other.
+async fn commit(store: &Store, run: &RunRef) -> Result<(), Failure> {
+    let frozen: Run = store.require(&layout::run(run)).await?;
+    if frozen.mode == Mode::Plan {
+        return Ok(());
+    }
+    let base: Base = store.require(&layout::base(run)).await?;
+    let head = Head { run: Some(run.run.clone()), segments: segments(store, run).await? };
+    let over = base.version.map(Version);
+    let place = layout::head(&run.sync);
+    if let Put::Written(_) = store.replace(&place, to_bytes(&head), over.as_ref()).await? {
+        return Ok(());
+    }
+    match store.get(&place).await? {
+        // An earlier try committed and died before it could say so.
+        Some(object) if from_bytes::<Head>(&place, &object.bytes)? == head => Ok(()),
+        _ => Err(Failure::contention(format!(
+            "another run of `{}` committed while `{run}` was going",
+            run.sync
+        ))
+        .hint("start a new run: it compares with what is committed now")),
+    }
+}
+
+async fn segments(store: &Store, run: &RunRef) -> Result<Vec<SegmentRef>, Failure> {
+    let manifest: Vec<Chunk> = store.require(&layout::manifest(run)).await?;
+    let mut segments = Vec::with_capacity(manifest.len());
+    for chunk in manifest {
+        let settled: Settled = store.require(&layout::settled(run, chunk.chunk)).await?;
+        if settled.segment.rows > 0 {
+            segments.push(settled.segment);
+        }
+    }
+    Ok(segments)
+}
+
+/// Writes the report, or finds it written, and says where its text is.
+///
+/// A run that failed may be redriven and end well after all, so the two ends have files of their own.
+async fn report(store: &Store, run: &RunRef, failed: Option<Failed>) -> Result<(Report, String), Failure> {
+    let (json, text) = match &failed {
+        Some(_) => (layout::failure(run), layout::failure_text(run)),
+        None => (layout::report_json(run), layout::report_text(run)),
+    };
+    if let Some(report) = store.get_json::<Report>(&json).await? {
+        return Ok((report, text));
+    }
+    let report = ending::add_up(store, run, failed.as_ref()).await?;
+    // Text first: the JSON is what a second try looks for.
+    store.create(&text, report.to_text().into_bytes()).await?;
+    store.create_json(&json, &report).await?;
+    Ok((report, text))
+}

@@ -1,0 +1,10 @@
+//! Commit, report, release. See the library of this crate.
+
+// The SDK's futures nest deeper than the compiler's default allows.
+#![recursion_limit = "256"]
+
+#[tokio::main]
+async fn main() -> Result<(), lambda::Error> {
+    lambda::serve("finish", |event, _| async move { finish::handle(&lambda::store().await?, event).await })
+        .await
+}

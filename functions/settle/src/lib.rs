@@ -1,0 +1,116 @@
+//! One chunk: the baseline it started from, and what Salesforce said, become the next baseline segment.
+
+use engine::{
+    ChunkNo, Failure, JobRef, RunId, RunRef, SyncName,
+    document::{Base, Chunk, Plan, SegmentRef, Settled},
+    layout,
+    settle::settle_chunk,
+};
+use serde::{Deserialize, Serialize};
+use store::{Put, Store};
+
+/// The chunk to settle.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Event {
+    /// The sync.
+    pub sync: SyncName,
+    /// The run.
+    pub run: RunId,
+    /// The chunk.
+    pub chunk: ChunkNo,
+}
+
+/// Counts only: the segment is in the bucket.
+#[derive(Debug, Serialize)]
+pub struct Output {
+    /// Entries of the next baseline in the range of this chunk.
+    pub rows: u64,
+}
+
+/// Writes the next baseline segment of a chunk.
+///
+/// # Errors
+/// [`engine::Class::Configuration`] when the run is not there, the classes of the store and of
+/// [`settle_chunk`] otherwise.
+pub async fn handle(store: &Store, event: Event) -> Result<Output, Failure> {
+    let run = RunRef { sync: event.sync, run: event.run };
+    let place = layout::settled(&run, event.chunk);
+    let settled = match store.get_json::<Settled>(&place).await? {
+        Some(settled) => settled,
+        None => {
+            let settled = settle(store, &run, event.chunk).await?;
+            store.create_or_agree(&place, engine::document::to_bytes(&settled)).await?;
+            settled
+        }
+    };
+    Ok(Output { rows: settled.segment.rows })
+}
+
+async fn settle(store: &Store, run: &RunRef, number: ChunkNo) -> Result<Settled, Failure> {
+    let chunk = store.chunk(run, number).await?;
+    let inputs = Inputs::find(store, run, &chunk).await?;
+    let object = layout::baseline_segment(&run.sync, &run.run, number);
+    let blocking = store.blocking();
+    let target = object.clone();
+    let (written, summary) = store::blocking(move || {
+        let open = |objects: Vec<String>| {
+            let blocking = blocking.clone();
+            objects.into_iter().map(move |object| blocking.reader(&object))
+        };
+        let (out, summary) = settle_chunk(
+            &chunk,
+            open(inputs.baseline),
+            open(inputs.removed),
+            open(inputs.deltas),
+            blocking.writer(&target)?,
+        )?;
+        Ok::<_, Failure>((out.finish()?, summary))
+    })
+    .await?;
+    let segment = SegmentRef {
+        object,
+        rows: summary.rows,
+        first_key: summary.first_key,
+        last_key: summary.last_key,
+        checksum: summary.checksum,
+    };
+    if let Put::Exists = written {
+        agree(store, &segment).await?;
+    }
+    Ok(Settled { segment })
+}
+
+/// A segment left by an earlier try must be the one that was computed now.
+async fn agree(store: &Store, segment: &SegmentRef) -> Result<(), Failure> {
+    if store.checksum(&segment.object).await? == segment.checksum {
+        return Ok(());
+    }
+    Err(Failure::bug(format!("`{}` differs from what this try of the stage computed", segment.object)))
+}
+
+struct Inputs {
+    baseline: Vec<String>,
+    removed: Vec<String>,
+    deltas: Vec<String>,
+}
+
+impl Inputs {
+    async fn find(store: &Store, run: &RunRef, chunk: &Chunk) -> Result<Self, Failure> {
+        let base: Base = store.require(&layout::base(run)).await?;
+        let segments = base.head.segments.into_iter().filter(|segment| chunk.overlaps(segment));
+        Ok(Self {
+            baseline: segments.map(|segment| segment.object).collect(),
+            removed: store.list(&layout::mapped(run, chunk.chunk, "removed-")).await?,
+            deltas: deltas(store, run, chunk.chunk).await?,
+        })
+    }
+}
+
+/// The deltas of one chunk, in key order: its jobs hold its fragments in that order.
+async fn deltas(store: &Store, run: &RunRef, chunk: ChunkNo) -> Result<Vec<String>, Failure> {
+    let plan: Plan = store.require(&layout::plan(run, 1)).await?;
+    let jobs = (0u32..).zip(plan.jobs);
+    let holding = jobs.filter(|(_, job)| job.fragments.iter().any(|fragment| fragment.chunk == chunk));
+    Ok(holding.map(|(job, _)| layout::delta(run, JobRef { wave: plan.wave, job }, chunk)).collect())
+}

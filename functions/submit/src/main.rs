@@ -1,0 +1,13 @@
+//! One planned job → one closed Bulk API 2.0 job. See the library of this crate.
+
+// The SDK's futures nest deeper than the compiler's default allows.
+#![recursion_limit = "256"]
+
+#[tokio::main]
+async fn main() -> Result<(), lambda::Error> {
+    lambda::serve("submit", |event, _| async move {
+        let salesforce = salesforce::Client::new(lambda::secret(lambda::SALESFORCE_SECRET).await?)?;
+        submit::handle(&lambda::store().await?, &salesforce, event).await
+    })
+    .await
+}
