@@ -1,0 +1,182 @@
+//! The commands of `backhaul`.
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+use engine::{Failure, RunId, RunRef, SyncName, document::Mode, layout, report::Verdict};
+use jiff::{SignedDuration, Timestamp};
+use serde::de::DeserializeOwned;
+use store::Store;
+
+use crate::{
+    demo,
+    driver::{Driver, Parts},
+    show::{self, Bars},
+};
+
+/// Reverse ETL from Snowflake to Salesforce that accounts for every row.
+#[derive(Debug, Parser)]
+#[command(name = "backhaul", version, about)]
+pub struct Cli {
+    /// What to log, on the error stream: a level, or a filter such as `store=debug`.
+    #[arg(long, env = "BACKHAUL_LOG", default_value = "error", global = true)]
+    pub log: String,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Two stand-ins, real rows, three runs: see the whole of it without an account.
+    Demo(demo::Options),
+    /// Check syncs without connecting to anything.
+    Validate {
+        /// The syncs to check; all of them when none is named.
+        names: Vec<SyncName>,
+        /// The folder of syncs.
+        #[arg(long, default_value = "syncs")]
+        syncs: PathBuf,
+    },
+    /// Run a sync from here, with a folder as its bucket.
+    Run(RunOptions),
+    /// Do everything up to the frozen plan, and send nothing.
+    Plan(RunOptions),
+}
+
+#[derive(Debug, Args)]
+struct RunOptions {
+    /// The sync: the name of its file in the folder of syncs, without `.yaml`.
+    sync: SyncName,
+    /// The folder of syncs.
+    #[arg(long, default_value = "syncs")]
+    syncs: PathBuf,
+    /// The folder that serves as the bucket. Its contents are the memory of every sync: keep it.
+    #[arg(long, default_value = "backhaul-bucket")]
+    bucket: PathBuf,
+    /// A JSON file with the Snowflake secret.
+    #[arg(long, env = "BACKHAUL_SNOWFLAKE_SECRET_FILE")]
+    snowflake: PathBuf,
+    /// A JSON file with the Salesforce secret.
+    #[arg(long, env = "BACKHAUL_SALESFORCE_SECRET_FILE")]
+    salesforce: PathBuf,
+    /// Go on with the run of this id instead of beginning a new one.
+    #[arg(long)]
+    run: Option<RunId>,
+}
+
+impl Cli {
+    /// Carries out the command. The exit code is a failure when a run did not end well.
+    ///
+    /// # Errors
+    /// What ended the command, for a person to read.
+    pub async fn execute(self) -> Result<ExitCode, Failure> {
+        match self.command {
+            Command::Demo(options) => demo::demo(&options).await.map(|()| ExitCode::SUCCESS),
+            Command::Validate { names, syncs } => validate(names, &syncs),
+            Command::Run(options) => options.carry_out(Mode::Run).await,
+            Command::Plan(options) => options.carry_out(Mode::Plan).await,
+        }
+    }
+}
+
+fn validate(names: Vec<SyncName>, syncs: &std::path::Path) -> Result<ExitCode, Failure> {
+    let (names, mut problems) =
+        if names.is_empty() { dispatch::sync_names(syncs)? } else { (names, Vec::new()) };
+    for name in names {
+        match dispatch::read_sync(syncs, &name) {
+            Ok(sync) => println!("{}", described(&name, &sync)),
+            Err(failure) => problems.push(failure),
+        }
+    }
+    for failure in &problems {
+        eprint!("{}", show::failure(failure));
+    }
+    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn described(name: &SyncName, sync: &engine::config::Sync) -> String {
+    let fields = sync.mapping.len() + 1;
+    format!(
+        "{} {name}: {fields} fields of {}, by {}",
+        console::style("ok").green().bold(),
+        sync.destination.object,
+        sync.key.field
+    )
+}
+
+impl RunOptions {
+    async fn carry_out(self, mode: Mode) -> Result<ExitCode, Failure> {
+        let parts = Parts {
+            store: Store::directory(&self.bucket),
+            snowflake: snowflake::Client::new(secret(&self.snowflake)?)?,
+            salesforce: salesforce::Client::new(secret(&self.salesforce)?)?,
+        };
+        let run = match self.run {
+            Some(run) => RunRef { sync: self.sync, run },
+            None => begin(&parts.store, &self.syncs, self.sync, mode).await?,
+        };
+        let bucket = self.bucket.display().to_string();
+        let verdict = carry_out(&parts, run, &bucket).await?;
+        Ok(if verdict.is_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+/// Freezes a new run that begins now.
+///
+/// # Errors
+/// [`engine::Class::Contention`] when a run of the sync is still going, [`engine::Class::Configuration`]
+/// when the sync is not valid.
+pub async fn begin(
+    store: &Store,
+    syncs: &std::path::Path,
+    sync: SyncName,
+    mode: Mode,
+) -> Result<RunRef, Failure> {
+    let mut instant = Timestamp::now();
+    let mut run = RunRef { sync, run: RunId::at(instant) };
+    // Ids are to the second: a run that begins in the same second as another is named after the next.
+    while store.exists(&layout::run(&run)).await? {
+        instant += SignedDuration::from_secs(1);
+        run.run = RunId::at(instant);
+    }
+    let dispatched = dispatch::by_hand(store, syncs, run.clone(), mode, "command line").await?;
+    match dispatched.waiting.first() {
+        Some(_) => Err(Failure::contention(format!("a run of `{}` is still going", run.sync))
+            .hint("go on with it by `--run`, if nothing carries it out any more")),
+        None => Ok(run),
+    }
+}
+
+/// Takes a run to its end before the eyes of a person.
+///
+/// # Errors
+/// What ended the run; its report is shown all the same.
+pub async fn carry_out(parts: &Parts, run: RunRef, bucket: &str) -> Result<Verdict, Failure> {
+    let bars = Bars::default();
+    let watch = |step| bars.step(&step);
+    let outcome =
+        Driver { parts, run: run.clone(), watch: &watch, second: Duration::from_secs(1) }.drive().await;
+    bars.done();
+    let output = outcome?;
+    let report = parts.store.get(&output.report).await?.map(|object| object.bytes).unwrap_or_default();
+    // The report names objects; on this machine they are files of the folder that serves as the bucket.
+    let folder = layout::run_folder(&run);
+    let report = String::from_utf8_lossy(&report).replace(&folder, &format!("{bucket}/{folder}"));
+    println!("\n{}", show::coloured(&report, output.verdict));
+    Ok(output.verdict)
+}
+
+/// Reads a secret document.
+///
+/// # Errors
+/// [`engine::Class::Configuration`] naming the file and the key at fault, never its content.
+pub fn secret<T: DeserializeOwned>(path: &std::path::Path) -> Result<T, Failure> {
+    const HINT: &str = "the README says which keys each secret has";
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Failure::configuration(format!("`{shown}` cannot be read: {}", error.kind())).hint(HINT)
+    })?;
+    store::decode(text.as_bytes()).map_err(|fault| {
+        Failure::configuration(format!("`{shown}` is not such a secret: {fault}")).hint(HINT)
+    })
+}

@@ -1,0 +1,8 @@
+//! The command line: the stages of a run in one process, and what a person sees of them.
+
+#![expect(clippy::print_stdout, reason = "a command line prints")]
+
+pub mod commands;
+pub mod demo;
+pub mod driver;
+pub mod show;
