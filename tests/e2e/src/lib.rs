@@ -1,0 +1,8 @@
+//! What the end-to-end tests share: worlds to run in, and strangers to run against.
+
+pub mod aws;
+pub mod binaries;
+pub mod cloud;
+pub mod compare;
+pub mod runtime;
+pub mod world;

@@ -1,0 +1,132 @@
+//! A warehouse, an org and a bucket of a test's own.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use cli::driver::{Driver, Parts};
+use emulators::{
+    salesforce::{Org, OrgConfig, OrgServer},
+    snowflake::{Config, Snowflake, SnowflakeServer},
+    tpch::{self, Table},
+};
+use engine::{Failure, RunId, RunRef, SyncName, document::Mode};
+use store::Store;
+
+use crate::aws::workspace;
+
+/// Everything a run needs, in one process.
+pub struct World {
+    /// The warehouse.
+    pub snowflake: SnowflakeServer,
+    /// The org.
+    pub org: OrgServer,
+    /// The clients of both, and a local directory as the bucket.
+    pub parts: Parts,
+    /// The syncs: a copy of the shipped ones, to be changed at will.
+    pub syncs: PathBuf,
+    /// How long a second of waiting between two calls lasts.
+    pub second: Duration,
+    folder: tempfile::TempDir,
+}
+
+impl World {
+    /// A world with TPC-H at scale 0.01: 1,500 customers.
+    pub async fn small() -> Self {
+        Self::with(Config { partition_rows: Some(400), ..Config::default() }, OrgConfig::default()).await
+    }
+
+    /// A world whose stand-ins behave as told, with TPC-H at scale 0.01.
+    pub async fn with(snowflake: Config, org: OrgConfig) -> Self {
+        Self::scaled(snowflake, org, 0.01).await
+    }
+
+    /// A world whose stand-ins behave as told, with TPC-H at a scale of 150,000 customers.
+    pub async fn scaled(snowflake: Config, org: OrgConfig, scale_factor: f64) -> Self {
+        let snowflake = Snowflake::start(snowflake).expect("a free port");
+        let org = Org::start(org).await.expect("a free port");
+        load(&snowflake, scale_factor);
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let syncs = folder.path().join("syncs");
+        copy_syncs(&syncs);
+        let parts = Parts {
+            store: Store::scratch(folder.path().join("bucket")),
+            snowflake: snowflake::Client::new(parse(&snowflake.secret_json())).expect("a usable secret"),
+            salesforce: salesforce::Client::new(parse(&org.secret_json())).expect("a usable secret"),
+        };
+        Self { snowflake, org, parts, syncs, second: Duration::from_millis(20), folder }
+    }
+
+    /// The folder that serves as the bucket.
+    #[must_use]
+    pub fn bucket(&self) -> PathBuf {
+        self.folder.path().join("bucket")
+    }
+
+    /// Freezes a run of a sync under a given id.
+    ///
+    /// # Errors
+    /// As `dispatch`.
+    pub async fn begin(&self, sync: &str, run: &str, mode: Mode) -> Result<RunRef, Failure> {
+        let run = run_ref(sync, run);
+        dispatch::by_hand(&self.parts.store, &self.syncs, run.clone(), mode, "test").await?;
+        Ok(run)
+    }
+
+    /// Runs a sync to its end.
+    ///
+    /// # Errors
+    /// What ended the run.
+    pub async fn run(&self, sync: &str, run: &str) -> Result<finish::Output, Failure> {
+        let run = self.begin(sync, run, Mode::Run).await?;
+        self.drive(run).await
+    }
+
+    /// Takes a run that was begun to its end.
+    ///
+    /// # Errors
+    /// What ended the run.
+    pub async fn drive(&self, run: RunRef) -> Result<finish::Output, Failure> {
+        Driver { parts: &self.parts, run, watch: &|_| {}, second: self.second }.drive().await
+    }
+
+    /// A document of the bucket.
+    pub async fn document<T: serde::de::DeserializeOwned>(&self, key: &str) -> T {
+        self.parts.store.require(key).await.expect("the document is there")
+    }
+
+    /// Changes the text of a sync.
+    pub fn edit_sync(&self, sync: &str, edit: impl FnOnce(String) -> String) {
+        let path = self.syncs.join(format!("{sync}.yaml"));
+        let text = std::fs::read_to_string(&path).expect("the sync is there");
+        std::fs::write(&path, edit(text)).expect("the folder can be written");
+    }
+}
+
+/// A run by its names.
+#[must_use]
+pub fn run_ref(sync: &str, run: &str) -> RunRef {
+    let sync: SyncName = sync.parse().expect("a sync name");
+    let run: RunId = run.parse().expect("a run id");
+    RunRef { sync, run }
+}
+
+/// Loads TPC-H, with the orders that the shipped sync asks for.
+pub fn load(snowflake: &SnowflakeServer, scale_factor: f64) {
+    let since = Some("1998-06-01".to_owned());
+    tpch::load_tpch(snowflake, scale_factor, &[Table::Customer, Table::Orders { since }])
+        .expect("the sample data loads");
+}
+
+/// Copies the shipped syncs.
+pub fn copy_syncs(to: &Path) {
+    std::fs::create_dir_all(to).expect("the folder can be made");
+    for sync in ["customers.yaml", "orders.yaml"] {
+        std::fs::copy(workspace().join("syncs").join(sync), to.join(sync)).expect("the sync is there");
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(json: &str) -> T {
+    serde_json::from_str(json).expect("the stand-in's secret has the documented shape")
+}
