@@ -52,20 +52,21 @@ impl Bars {
         self.replace(
             ProgressBar::new(rows),
             stage,
-            "{prefix:>10.cyan.bold} [{bar:36}] {human_pos}/{human_len}",
+            "{prefix:>10.cyan.bold} {spinner} [{bar:36}] {human_pos}/{human_len} rows, {elapsed}",
         );
     }
 
     fn begin_waiting(&self, stage: &str, what: &'static str) {
         let bar = self.replace(ProgressBar::new_spinner(), stage, "{prefix:>10.cyan.bold} {spinner} {msg}");
         bar.set_message(what);
-        bar.enable_steady_tick(Duration::from_millis(120));
     }
 
     fn replace(&self, bar: ProgressBar, stage: &str, template: &str) -> ProgressBar {
         self.done();
         let template = ProgressStyle::with_template(template).expect("the templates are constants");
         let bar = self.all.add(bar).with_style(template.progress_chars("█▌·")).with_prefix(stage.to_owned());
+        // A bar without progress is drawn all the same: it says that somebody is at work.
+        bar.enable_steady_tick(Duration::from_millis(120));
         *self.lock() = Some(bar.clone());
         bar
     }
