@@ -392,7 +392,7 @@ impl S3 {
         Self::new(&config, bucket)
     }
 
-    #[cfg(feature = "conformance")]
+    #[cfg(any(test, feature = "conformance"))]
     pub(crate) async fn make_bucket(&self) -> Result<(), Failure> {
         let request = self.client.create_bucket().bucket(&*self.bucket);
         request.send().await.map_err(|error| aws::failure("the bucket cannot be made", &error))?;
