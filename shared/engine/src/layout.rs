@@ -101,12 +101,6 @@ pub fn journal(run: &RunRef, job: JobRef, entry: &str) -> String {
     format!("{}/jobs/{job}/{entry}", run_folder(run))
 }
 
-/// The folder of a job's journal, with a trailing slash.
-#[must_use]
-pub fn journal_folder(run: &RunRef, job: JobRef) -> String {
-    format!("{}/jobs/{job}/", run_folder(run))
-}
-
 /// Why a job was given up, when no retry can help it: the first time, the second, and so on from 0.
 #[must_use]
 pub fn job_failure(run: &RunRef, job: JobRef, number: u32) -> String {

@@ -76,15 +76,6 @@ pub async fn refuse_stale(store: &Store, run: &RunRef) -> Result<(), Failure> {
         .hint("start a new run: it compares with what is committed now"))
 }
 
-/// The run that holds the lease of a sync now, if any does.
-///
-/// # Errors
-/// The classes of the store.
-pub async fn holder(store: &Store, run: &RunRef) -> Result<Option<RunId>, Failure> {
-    let (lease, _) = read(store, run).await?;
-    Ok(lease.filter(|lease| lease.expires > Timestamp::now()).and_then(|lease| lease.holder))
-}
-
 async fn read(store: &Store, run: &RunRef) -> Result<(Option<Lease>, Option<Version>), Failure> {
     let place = layout::lease(&run.sync);
     match store.get(&place).await? {
