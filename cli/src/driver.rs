@@ -107,7 +107,10 @@ impl Driver<'_> {
             match plan.next {
                 plan::Next::Stop => return Ok(()),
                 plan::Next::Settle => break,
-                plan::Next::Load => self.load(&plan).await,
+                plan::Next::Load => {
+                    self.wait(plan.wait_seconds).await;
+                    self.load(&plan).await;
+                }
             }
             wave = plan.next_wave;
         }
@@ -145,7 +148,8 @@ impl Driver<'_> {
 
     async fn plan(&self, wave: u32) -> Result<plan::Output, Failure> {
         let event = plan::Event { sync: self.run.sync.clone(), run: self.run.run.clone(), wave };
-        let output = self.retried(|| plan::handle(&self.parts.store, event.clone())).await?;
+        let Parts { store, salesforce, .. } = self.parts;
+        let output = self.retried(|| plan::handle(store, salesforce, event.clone())).await?;
         if output.next == plan::Next::Load {
             (self.watch)(Step::Planned { jobs: output.jobs.len(), rows: output.rows });
         }
@@ -169,14 +173,15 @@ impl Driver<'_> {
         let event = submit::Event { sync: sync.clone(), run: run.clone(), wave, job };
         let mut wait_seconds =
             self.retried(|| submit::handle(store, salesforce, event.clone())).await?.wait_seconds;
+        let mut polls = 0;
         loop {
             self.wait(wait_seconds).await;
-            let event = poll::Event { sync: sync.clone(), run: run.clone(), wave, job, wait_seconds };
+            let event = poll::Event { sync: sync.clone(), run: run.clone(), wave, job, wait_seconds, polls };
             let polled = self.retried(|| poll::handle(store, salesforce, event.clone())).await?;
             if polled.done {
                 break;
             }
-            wait_seconds = polled.wait_seconds;
+            (wait_seconds, polls) = (polled.wait_seconds, polled.polls);
         }
         let event = collect::Event { sync, run, wave, job };
         let collected = self.retried(|| collect::handle(store, salesforce, event.clone())).await?;

@@ -121,7 +121,7 @@ pub fn coloured(report: &str, verdict: Verdict) -> String {
     let head = match verdict {
         Verdict::Green => style(head).green().bold(),
         Verdict::Attention | Verdict::Incomplete => style(head).yellow().bold(),
-        Verdict::Failed | Verdict::Unbalanced => style(head).red().bold(),
+        Verdict::Failed | Verdict::Unbalanced | Verdict::Stopped => style(head).red().bold(),
     };
     format!("{head}\n{rest}")
 }

@@ -1,19 +1,25 @@
 //! What became of every row of a job: the vendor's three files as they came, then the outcomes by key.
 //!
-//! The files are kept first and joined afterwards from the copies, so that a second try asks the
-//! vendor for nothing that is already kept.
+//! The files are kept first and joined afterwards from the copies, so that a second try asks the vendor for nothing
+//! that is already kept. Rows of which the files say nothing are looked up in the org before anything is said of them.
 //!
 //! Vendor page: <https://developer.salesforce.com/docs/atlas.en-us.api_asynch.meta/api_asynch/get_job_successful_results.htm>
 
+mod calls;
+mod files;
+mod verify;
+
 use engine::{
-    ChunkNo, Failure, JobRef, RunId, RunRef, SyncName,
-    document::{Collected, Extracted, JobEnd, Plan},
+    Class, Failure, JobRef, RunId, RunRef, SyncName,
+    config::{Api, Sync},
+    document::{Collected, Extracted, JobEnd, Plan, PlannedJob, Run, to_bytes},
     layout,
-    outcome::{self, Output as Piece},
+    mapping::Mapping,
+    outcome::{self, Further, JoinInput, Outcomes, Output as Piece},
+    quota,
 };
-use salesforce::ResultSet;
 use serde::{Deserialize, Serialize};
-use store::Store;
+use store::{Store, journal};
 
 /// The job to collect.
 #[derive(Clone, Debug, Deserialize)]
@@ -38,104 +44,150 @@ pub struct Output {
     pub accepted: u64,
     /// Rows refused.
     pub rejected: u64,
+    /// Rows that another wave takes over.
+    pub again: u64,
 }
-
-/// The result files: what they are called here and there.
-const FILES: [(&str, ResultSet); 3] = [
-    ("success.csv", ResultSet::Success),
-    ("failed.csv", ResultSet::Failed),
-    ("unprocessed.csv", ResultSet::Unprocessed),
-];
 
 /// Collects the results of one job; its summary is written last.
 ///
 /// # Errors
-/// [`engine::Class::Configuration`] when the job has not ended yet, the classes of the client, of the
-/// store and of [`outcome::join`] otherwise.
+/// [`Class::Configuration`] when the job has not ended yet; [`Class::Transient`] when its files hold fewer rows than it
+/// counts; the classes of the client, of the store and of [`outcome::join`] otherwise.
 pub async fn handle(store: &Store, salesforce: &salesforce::Client, event: Event) -> Result<Output, Failure> {
     let run = RunRef { sync: event.sync, run: event.run };
     let job = JobRef { wave: event.wave, job: event.job };
-    let place = layout::results_summary(&run, job);
-    let collected = match store.get_json::<Collected>(&place).await? {
-        Some(collected) => collected,
-        None => {
-            let end: JobEnd = store.require(&layout::job_end(&run, job)).await?;
-            keep_files(store, salesforce, &run, job, &end).await?;
-            let collected = join(store, &run, job, end.state).await?;
-            store.create_or_agree(&place, engine::document::to_bytes(&collected)).await?;
-            collected
-        }
-    };
+    let outcome = collect(store, salesforce, &run, job).await;
+    let collected = journal::record_failure(store, &run, job, outcome).await?;
     let (accepted, rejected) = (collected.accepted(), collected.rejected_rows());
-    Ok(Output { sent: collected.sent, accepted, rejected })
+    Ok(Output { sent: collected.sent, accepted, rejected, again: collected.again.rows() })
 }
 
-async fn keep_files(
+async fn collect(
     store: &Store,
     salesforce: &salesforce::Client,
     run: &RunRef,
     job: JobRef,
-    end: &JobEnd,
-) -> Result<(), Failure> {
-    for (file, set) in FILES {
-        let place = layout::results(run, job, file);
-        if store.exists(&place).await? {
-            continue;
-        }
-        let mut writer = store.writer(&place).await?;
-        // A job that the vendor has forgotten has no files: all of its rows are missing.
-        if end.state != JobEnd::NOT_FOUND
-            && let Some(mut body) = salesforce.results(&end.id, set).await?
-        {
-            while let Some(bytes) = body.chunk().await? {
-                writer.write(&bytes).await?;
-            }
-        }
-        // The order of a result file is not fixed: a copy that another try kept is as good as this one.
-        writer.finish().await?;
+) -> Result<Collected, Failure> {
+    let place = layout::results_summary(run, job);
+    if let Some(collected) = store.get_json::<Collected>(&place).await? {
+        return Ok(collected);
     }
-    Ok(())
+    let end: JobEnd = store.require(&layout::job_end(run, job)).await?;
+    let collector = Collector::read(store, salesforce, run, job, end).await?;
+    let collected = collector.collect().await?;
+    store.create_or_agree(&place, to_bytes(&collected)).await?;
+    Ok(collected)
 }
 
-async fn join(store: &Store, run: &RunRef, job: JobRef, state: String) -> Result<Collected, Failure> {
-    let extracted: Extracted = store.require(&layout::result(run)).await?;
-    let plan: Plan = store.require(&layout::plan(run, job.wave)).await?;
-    let sent = sent_keys(run, &plan, job)?;
-    let (store, run) = (store.blocking(), run.clone());
-    let joining = store::blocking(move || {
-        let sent = sent.into_iter().map(|(chunk, object)| Ok((chunk, store.reader(&object)?)));
-        let file = |name: &str| store.reader(&layout::results(&run, job, name));
-        let mut emit = |piece: Piece| match piece {
-            Piece::Delta { chunk, bytes } => store.create_or_agree(&layout::delta(&run, job, chunk), bytes),
-            Piece::Missing { bytes } => {
-                store.create_or_agree(&layout::results(&run, job, "missing.csv"), bytes)
-            }
+/// A job that has ended, and what is needed to tell what became of its rows.
+struct Collector<'a> {
+    store: &'a Store,
+    salesforce: &'a salesforce::Client,
+    run: &'a RunRef,
+    job: JobRef,
+    end: JobEnd,
+    sync: Sync,
+    plan: Plan,
+    mapping: Mapping,
+}
+
+impl<'a> Collector<'a> {
+    async fn read(
+        store: &'a Store,
+        salesforce: &'a salesforce::Client,
+        run: &'a RunRef,
+        job: JobRef,
+        end: JobEnd,
+    ) -> Result<Self, Failure> {
+        let Run { sync, .. } = store.require(&layout::run(run)).await?;
+        let Extracted { mapping, .. } = store.require(&layout::result(run)).await?;
+        let plan: Plan = store.require(&layout::plan(run, job.wave)).await?;
+        if plan.jobs.get(job.job as usize).is_none() {
+            let (wave, count) = (job.wave, plan.jobs.len());
+            return Err(Failure::configuration(format!(
+                "wave {wave} of `{run}` has {count} jobs, so there is no job {job}"
+            )));
+        }
+        Ok(Self { store, salesforce, run, job, end, sync, plan, mapping })
+    }
+
+    fn planned(&self) -> &PlannedJob {
+        &self.plan.jobs[self.job.job as usize]
+    }
+
+    async fn collect(&self) -> Result<Collected, Failure> {
+        if self.planned().api == Api::Rest {
+            self.keep_calls().await?
+        } else {
+            self.keep_files().await?
+        }
+        let (outcomes, queries) = self.verify(self.join().await?).await?;
+        let api_calls = self.api_calls().await? + queries;
+        Ok(Collected { api_calls, ..self.write(outcomes).await? })
+    }
+
+    /// Requests that the job took, besides the queries of rows in doubt.
+    async fn api_calls(&self) -> Result<u64, Failure> {
+        if self.planned().api == Api::Rest {
+            return Ok(quota::rest_calls(self.planned()));
+        }
+        let journal = journal::read(self.store, self.run, self.job).await?;
+        Ok(journal.requests() + self.end.polls + files::FILES.len() as u64)
+    }
+
+    async fn join(&self) -> Result<Outcomes, Failure> {
+        let input = JoinInput {
+            job: self.job,
+            operation: self.sync.destination.operation,
+            key: self.mapping.key.clone(),
+            external_id: self.plan.external_id.clone(),
+            state: self.end.state.clone(),
         };
-        let (key, external_id) = (&extracted.mapping.key, plan.external_id.as_str());
-        let input = outcome::JoinInput { key, external_id, state: &state };
-        outcome::join(
-            &input,
-            sent,
-            file("success.csv")?,
-            file("failed.csv")?,
-            file("unprocessed.csv")?,
-            &mut emit,
-        )
-    });
-    joining.await
-}
+        let fragments = self.planned().fragments.clone();
+        let (store, run, job) = (self.store.blocking(), self.run.clone(), self.job);
+        store::blocking(move || {
+            let sent = fragments.into_iter().map(|fragment| {
+                let object = layout::fragment(&run, &fragment, &fragment.sent_file());
+                Ok((fragment, store.reader(&object)?))
+            });
+            let file = |name: &str| store.reader(&layout::results(&run, job, name));
+            outcome::join(input, sent, file("success.csv")?, file("failed.csv")?, file("unprocessed.csv")?)
+        })
+        .await
+    }
 
-fn sent_keys(run: &RunRef, plan: &Plan, job: JobRef) -> Result<Vec<(ChunkNo, String)>, Failure> {
-    let count = plan.jobs.len();
-    let planned = plan.jobs.get(job.job as usize).ok_or_else(|| {
-        Failure::configuration(format!(
-            "wave {} of `{run}` has {count} jobs, so there is no job {job}",
-            job.wave
-        ))
-    })?;
-    let keys = planned
-        .fragments
-        .iter()
-        .map(|fragment| (fragment.chunk, layout::mapped(run, fragment.chunk, &fragment.sent_file())));
-    Ok(keys.collect())
+    async fn write(&self, outcomes: Outcomes) -> Result<Collected, Failure> {
+        let (further, fragments) = (self.further(), self.planned().fragments.clone());
+        let (store, run, job) = (self.store.blocking(), self.run.clone(), self.job);
+        store::blocking(move || {
+            let mut emit = |piece: Piece| match piece {
+                Piece::Delta { chunk, bytes } => {
+                    store.create_or_agree(&layout::delta(&run, job, chunk), bytes)
+                }
+                Piece::Missing { bytes } => {
+                    store.create_or_agree(&layout::results(&run, job, "missing.csv"), bytes)
+                }
+                Piece::Again { file, bytes } => {
+                    store.create_or_agree(&layout::results(&run, job, &file), bytes)
+                }
+            };
+            let uploads = fragments
+                .iter()
+                .map(|fragment| store.reader(&layout::fragment(&run, fragment, &fragment.file)));
+            outcomes.write(further, uploads, &mut emit)
+        })
+        .await
+    }
+
+    /// What becomes of rows that are worth another pass.
+    fn further(&self) -> Further {
+        let code = self.end.error.as_deref().map(engine::taxonomy::job_code);
+        if code.and_then(salesforce::classify) == Some(Class::Quota) {
+            Further::Exhausted
+        } else if self.job.wave >= self.sync.load.waves {
+            Further::Last
+        } else {
+            Further::Wave
+        }
+    }
 }

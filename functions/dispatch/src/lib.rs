@@ -44,6 +44,9 @@ pub struct Dispatched {
     pub start: Vec<RunRef>,
     /// Runs that are due while another run of their sync is still going.
     pub waiting: Vec<RunRef>,
+    /// Runs that are due while their sync stands still, because Salesforce refused too much for a right or a setting:
+    /// a person mends it, and runs the sync by hand.
+    pub standing_still: Vec<RunRef>,
     /// Syncs that cannot run; they do not stop the others.
     pub problems: Vec<Failure>,
 }
@@ -104,6 +107,11 @@ async fn scheduled_sync(
     let Some(schedule) = &sync.schedule else { return Ok(()) };
     let Some(due) = schedule::due(schedule, tick, LOOK_BACK)? else { return Ok(()) };
     let run = RunRef { sync: name, run: RunId::at(due) };
+    let lease: Option<Lease> = store.get_json(&layout::lease(&run.sync)).await?;
+    if lease.is_some_and(|lease| lease.stopped.is_some()) {
+        dispatched.standing_still.push(run);
+        return Ok(());
+    }
     freeze(store, run, sync, Mode::Run, "schedule", dispatched).await
 }
 

@@ -55,7 +55,7 @@ pub async fn handle(
         return Ok(finished(&manifest));
     }
     let prepared = prepare::prepare(store, salesforce, run, frozen).await?;
-    let submitted = statement::submit(store, snowflake, run, &prepared.run.sync).await?;
+    let submitted = statement::submit(store, snowflake, run, &prepared).await?;
     let extracted = match statement::result(store, snowflake, run, &prepared, &submitted).await? {
         statement::Progress::Running { wait_seconds } => {
             return Ok(Output { done: false, wait_seconds, rows: 0, chunks: 0 });

@@ -3,7 +3,8 @@
 use engine::{
     Failure, RunRef,
     contract::Objects,
-    document::{Base, Described, Head, Run, from_bytes},
+    cursor,
+    document::{Base, Described, Head, Run, Watermark, from_bytes},
     layout,
 };
 use store::Store;
@@ -12,6 +13,8 @@ use store::Store;
 pub(crate) struct Prepared {
     pub(crate) run: Run,
     pub(crate) objects: Objects,
+    /// From where the model is read on; none when it is read whole.
+    pub(crate) watermark: Option<Watermark>,
 }
 
 /// Freezes the beginnings of a run that are not there yet.
@@ -21,16 +24,17 @@ pub(crate) async fn prepare(
     run: &RunRef,
     frozen: Run,
 ) -> Result<Prepared, Failure> {
-    freeze_base(store, run).await?;
+    let base = freeze_base(store, run).await?;
+    let watermark = cursor::usable(&frozen.sync, base.head.cursor.as_ref()).cloned();
     let objects = described(store, salesforce, run, &frozen).await?;
-    Ok(Prepared { run: frozen, objects })
+    Ok(Prepared { run: frozen, objects, watermark })
 }
 
 /// The head as it is now, once: the run commits only over this one.
-async fn freeze_base(store: &Store, run: &RunRef) -> Result<(), Failure> {
+async fn freeze_base(store: &Store, run: &RunRef) -> Result<Base, Failure> {
     let place = layout::base(run);
-    if store.exists(&place).await? {
-        return Ok(());
+    if let Some(base) = store.get_json(&place).await? {
+        return Ok(base);
     }
     let head_place = layout::head(&run.sync);
     let base = match store.get(&head_place).await? {
@@ -40,7 +44,7 @@ async fn freeze_base(store: &Store, run: &RunRef) -> Result<(), Failure> {
         }
     };
     store.create_json(&place, &base).await?;
-    Ok(())
+    store.require(&place).await
 }
 
 async fn described(

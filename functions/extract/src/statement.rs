@@ -5,9 +5,11 @@ use std::io::Write;
 use engine::{
     Failure, RunRef,
     config::Sync,
-    document::{Extracted, Statement, Submitted, sync_file},
+    cursor,
+    document::{Extracted, Statement, Submitted, Watermark, sync_file},
     layout,
     mapping::Mapping,
+    partition::Rows,
 };
 use flate2::{Compression, write::GzEncoder};
 use jiff::Timestamp;
@@ -22,7 +24,7 @@ pub(crate) enum Progress {
     /// Not yet: ask again after so many seconds.
     Running { wait_seconds: u64 },
     /// The row types and partitions are known.
-    Finished(Extracted),
+    Finished(Box<Extracted>),
 }
 
 /// Submits the statement, or finds that it was submitted.
@@ -33,13 +35,15 @@ pub(crate) async fn submit(
     store: &Store,
     snowflake: &snowflake::Client,
     run: &RunRef,
-    sync: &Sync,
+    prepared: &Prepared,
 ) -> Result<Submitted, Failure> {
     let place = layout::submitted(run);
     if let Some(submitted) = store.get_json::<Submitted>(&place).await? {
         return Ok(submitted);
     }
-    let statement = Statement { request_id: request_id(run), sql: sync.statement() };
+    let sync = &prepared.run.sync;
+    let sql = sync.statement(prepared.watermark.as_ref())?;
+    let statement = Statement { request_id: request_id(run), sql };
     let first_try =
         matches!(store.create_json(&layout::statement(run), &statement).await?, store::Put::Written(_));
     let handle = snowflake.submit(&request(run, sync, statement, !first_try)).await?;
@@ -77,7 +81,7 @@ pub(crate) async fn result(
 ) -> Result<Progress, Failure> {
     let place = layout::result(run);
     if let Some(extracted) = store.get_json::<Extracted>(&place).await? {
-        return Ok(Progress::Finished(extracted));
+        return Ok(Progress::Finished(Box::new(extracted)));
     }
     let polled = snowflake.poll(&submitted.handle).await;
     let polled = polled.map_err(|failure| failure.at(format_args!("`{}`", sync_file(&run.sync))))?;
@@ -86,16 +90,39 @@ pub(crate) async fn result(
         Poll::Finished(body) => body,
     };
     let finished = keep_first_partition(store, run, body).await?;
-    let mapping = Mapping::resolve(&prepared.run.sync, &finished.columns, &prepared.objects)
-        .map_err(|failure| failure.at(format_args!("`{}`", sync_file(&run.sync))))?;
+    let sync = &prepared.run.sync;
+    let in_file = |failure: Failure| failure.at(format_args!("`{}`", sync_file(&run.sync)));
+    let mapping = Mapping::resolve(sync, &finished.columns, &prepared.objects).map_err(in_file)?;
+    let mapping = Mapping { narrowed: prepared.watermark.is_some(), ..mapping };
+    let cursor = reached(store, run, sync, &finished).await.map_err(in_file)?;
     let extracted = Extracted {
         columns: finished.columns,
         rows: finished.rows,
         partitions: finished.partitions.iter().map(|partition| partition.rows).collect(),
         mapping,
+        cursor: cursor.or_else(|| prepared.watermark.clone()),
     };
     store.create_or_agree(&place, engine::document::to_bytes(&extracted)).await?;
-    Ok(Progress::Finished(extracted))
+    Ok(Progress::Finished(Box::new(extracted)))
+}
+
+/// How far the cursor came: every row says it, so the first one does.
+async fn reached(
+    store: &Store,
+    run: &RunRef,
+    sync: &Sync,
+    finished: &Finished,
+) -> Result<Option<Watermark>, Failure> {
+    let Some(index) = finished.columns.iter().position(|column| column.name == cursor::COLUMN) else {
+        return Ok(None);
+    };
+    let (store, place) = (store.blocking(), layout::partition(run, 0));
+    let reading = store::blocking(move || {
+        let mut rows = Rows::new(store.reader(&place)?);
+        let first = rows.next()?;
+        Ok(first.and_then(|row| row.cell(index).map(str::to_owned)))
+    });
+    cursor::reached(sync, &finished.columns, reading.await?.as_deref())
 }
 
 /// A third of the age of the statement, so that a long one is asked about rarely and a short one at once.

@@ -2,9 +2,10 @@
 
 use engine::{
     Failure, JobRef, RunRef,
-    document::{Chunk, Collected, Failed, JobEnd, Mapped, Plan, Run, Sample},
+    document::{Chunk, Collected, Failed, JobEnd, Mapped, Plan, Prediction, Run, Sample},
     layout,
     report::{Input, JobOutcome, Report},
+    stop,
 };
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -88,30 +89,57 @@ const SAMPLES: usize = 20;
 /// Adds up what the stages of a run have left: of a run that failed, as much as there is.
 pub(crate) async fn add_up(store: &Store, run: &RunRef, failed: Option<&Failed>) -> Result<Report, Failure> {
     let frozen: Run = store.require(&layout::run(run)).await?;
-    let plan: Option<Plan> = store.get_json(&layout::plan(run, 1)).await?;
-    let mut totals = plan.as_ref().map(|plan| plan.totals.clone()).unwrap_or_default();
+    let plans = plans(store, run).await?;
+    let mut totals = plans.first().map(|plan| plan.totals.clone()).unwrap_or_default();
     totals.samples = invalid_samples(store, run, totals.invalid_rows()).await?;
+    let jobs = jobs(store, run, &plans).await?;
+    let stopped = stop::stopped(&run.run, totals.sent(), jobs.iter().map(|job| &job.collected));
     Ok(Report::new(&Input {
         run,
         mode: frozen.mode,
         object: &frozen.sync.destination.object,
+        operation: frozen.sync.destination.operation,
         started: run.run.instant(),
         finished: Timestamp::now(),
+        waves: plans.last().map_or(0, |plan| plan.wave),
+        prediction: prediction(&plans),
+        limits: store.get_json(&layout::limits(run, 1)).await?,
+        quota: &frozen.sync.quota,
+        stopped: stopped.as_ref(),
         totals: &totals,
-        jobs: &jobs(store, run, plan.as_ref()).await?,
+        jobs: &jobs,
         failure: failed,
     }))
 }
 
-async fn jobs(store: &Store, run: &RunRef, plan: Option<&Plan>) -> Result<Vec<JobOutcome>, Failure> {
+/// The plans of all waves, in order.
+async fn plans(store: &Store, run: &RunRef) -> Result<Vec<Plan>, Failure> {
+    let mut plans = Vec::new();
+    for wave in 1.. {
+        let Some(plan) = store.get_json(&layout::plan(run, wave)).await? else { break };
+        plans.push(plan);
+    }
+    Ok(plans)
+}
+
+fn prediction(plans: &[Plan]) -> Prediction {
+    Prediction {
+        api_calls: plans.iter().map(|plan| plan.prediction.api_calls).sum(),
+        batches: plans.iter().map(|plan| plan.prediction.batches).sum(),
+    }
+}
+
+/// What became of the jobs that were collected.
+async fn jobs(store: &Store, run: &RunRef, plans: &[Plan]) -> Result<Vec<JobOutcome>, Failure> {
     let mut outcomes = Vec::new();
-    for (number, _) in (0u32..).zip(plan.iter().flat_map(|plan| &plan.jobs)) {
-        let job = JobRef { wave: 1, job: number };
-        let Some(collected) = store.get_json::<Collected>(&layout::results_summary(run, job)).await? else {
-            continue;
-        };
-        let end: Option<JobEnd> = store.get_json(&layout::job_end(run, job)).await?;
-        outcomes.push(JobOutcome { job, job_id: end.map(|end| end.id), collected });
+    for plan in plans {
+        for (job, planned) in (0u32..).zip(&plan.jobs) {
+            let job = JobRef { wave: plan.wave, job };
+            let place = layout::results_summary(run, job);
+            let Some(collected) = store.get_json::<Collected>(&place).await? else { continue };
+            let end: Option<JobEnd> = store.get_json(&layout::job_end(run, job)).await?;
+            outcomes.push(JobOutcome::new(job, planned, end.map(|end| end.id), collected));
+        }
     }
     Ok(outcomes)
 }

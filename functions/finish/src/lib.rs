@@ -6,8 +6,10 @@
 mod ending;
 
 use engine::{
-    Class, Failure, RunRef,
-    document::{Base, Chunk, Failed, Head, Mode, Run, SegmentRef, Settled, from_bytes, to_bytes},
+    Class, Failure, RunRef, cursor,
+    document::{
+        Base, Chunk, Extracted, Failed, Head, Mode, Run, SegmentRef, Settled, Watermark, from_bytes, to_bytes,
+    },
     layout,
     report::{Report, Verdict},
 };
@@ -35,8 +37,13 @@ pub async fn handle(store: &Store, event: Event) -> Result<Output, Failure> {
     if failed.is_none() {
         commit(store, &run).await?;
     }
+    let ended = failed.is_none();
     let (report, place) = report(store, &run, failed).await?;
-    lease::release(store, &run).await?;
+    if ended {
+        lease::release_as(store, &run, report.stopped.clone()).await?;
+    } else {
+        lease::release(store, &run).await?;
+    }
     match report.verdict {
         Verdict::Unbalanced => {
             Err(Failure::new(Class::Bug, format!("the counts of run `{run}` do not add up"))
@@ -53,7 +60,8 @@ async fn commit(store: &Store, run: &RunRef) -> Result<(), Failure> {
         return Ok(());
     }
     let base: Base = store.require(&layout::base(run)).await?;
-    let head = Head { run: Some(run.run.clone()), segments: segments(store, run).await? };
+    let cursor = cursor(store, run, &frozen, &base).await?;
+    let head = Head { run: Some(run.run.clone()), segments: segments(store, run).await?, cursor };
     let over = base.version.map(Version);
     let place = layout::head(&run.sync);
     if let Put::Written(_) = store.replace(&place, to_bytes(&head), over.as_ref()).await? {
@@ -68,6 +76,22 @@ async fn commit(store: &Store, run: &RunRef) -> Result<(), Failure> {
         ))
         .hint("start a new run: it compares with what is committed now")),
     }
+}
+
+/// How far the model counts as read: as far as this run came, unless some of it has to be sent again.
+async fn cursor(
+    store: &Store,
+    run: &RunRef,
+    frozen: &Run,
+    base: &Base,
+) -> Result<Option<Watermark>, Failure> {
+    if frozen.sync.model.cursor.is_none() {
+        return Ok(None);
+    }
+    let extracted: Extracted = store.require(&layout::result(run)).await?;
+    let moves = cursor::may_move(&ending::add_up(store, run, None).await?);
+    let before = cursor::usable(&frozen.sync, base.head.cursor.as_ref()).cloned();
+    Ok(if moves { extracted.cursor } else { before })
 }
 
 async fn segments(store: &Store, run: &RunRef) -> Result<Vec<SegmentRef>, Failure> {

@@ -1,15 +1,18 @@
 //! What exactly will be sent: the frozen list of jobs, and the gate after each wave of them.
 //!
-//! For wave 1 the fragments of all chunks are packed into jobs. For a later wave the jobs of the wave
-//! before are looked at first: none may be left undone behind a run that looks well.
+//! For wave 1 the fragments of all chunks are packed into jobs. For a later wave the jobs of the wave before are
+//! looked at first: none may be left undone behind a run that looks well. Then the rows of that wave that are
+//! worth another pass are packed. Before a wave is let through, the allowances of the org are asked for.
+
+mod gate;
 
 use engine::{
-    Class, Failure, JobRef, RunId, RunRef, SyncName,
-    document::{Chunk, Extracted, Mapped, Mode, Plan, Run},
-    layout, plan,
+    Failure, JobRef, RunId, RunRef, SyncName,
+    document::{Chunk, Collected, Extracted, Mapped, Mode, Plan, Run, to_bytes},
+    layout, plan, quota, stop,
 };
 use serde::{Deserialize, Serialize};
-use store::{Store, journal, lease};
+use store::{Store, lease};
 
 /// The wave to plan.
 #[derive(Clone, Debug, Deserialize)]
@@ -44,6 +47,8 @@ pub struct Output {
     pub wave: u32,
     /// The wave to plan when they are loaded.
     pub next_wave: u32,
+    /// How long to wait before they are loaded.
+    pub wait_seconds: u64,
     /// Jobs loaded side by side.
     pub concurrency: u32,
     /// Rows of those jobs.
@@ -53,7 +58,7 @@ pub struct Output {
 }
 
 /// One job to load.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Job {
     /// Its number within the wave.
     pub job: u32,
@@ -62,91 +67,159 @@ pub struct Job {
 /// Plans a wave, or finds it planned.
 ///
 /// # Errors
-/// [`Class::Guard`] when a guard rail stops the run or jobs of the wave before were not carried out,
-/// the class of the first such job when it left one; [`Class::Contention`] when another run took over or has committed;
-/// the classes of the store otherwise.
-pub async fn handle(store: &Store, event: Event) -> Result<Output, Failure> {
+/// [`engine::Class::Guard`] when a guard rail stops the run or jobs of the wave before were not carried out,
+/// the class of the last of their failures when they left one; [`engine::Class::Quota`] when the load would take
+/// more than the sync may; [`engine::Class::Contention`] when another run took over or has committed; the classes of
+/// the client and of the store otherwise.
+pub async fn handle(store: &Store, salesforce: &salesforce::Client, event: Event) -> Result<Output, Failure> {
     let run = RunRef { sync: event.sync, run: event.run };
     // Before the lease: a run that nobody began must not keep others from going.
     let frozen: Run = store.require(&layout::run(&run)).await?;
     lease::hold(store, &run).await?;
     lease::refuse_stale(store, &run).await?;
-    let concurrency = frozen.sync.load.concurrency;
-    if event.wave > 1 {
-        return after_wave(store, &run, event.wave - 1, concurrency).await;
-    }
-    let plan = first_plan(store, &run, &frozen).await?;
-    let next = match (frozen.mode, plan.jobs.is_empty()) {
-        (Mode::Plan, _) => Next::Stop,
-        (Mode::Run, true) => Next::Settle,
-        (Mode::Run, false) => Next::Load,
-    };
-    let jobs = (0u32..).zip(&plan.jobs).map(|(job, _)| Job { job }).collect();
-    Ok(output(&plan, next, jobs, concurrency))
+    let planner = Planner { store, salesforce, run: &run, frozen: &frozen };
+    if event.wave > 1 { planner.later(event.wave).await } else { planner.first().await }
 }
 
-fn output(plan: &Plan, next: Next, jobs: Vec<Job>, concurrency: u32) -> Output {
-    let rows = jobs.iter().map(|job| plan.jobs[job.job as usize].rows).sum();
-    Output { next, wave: plan.wave, next_wave: plan.wave + 1, concurrency, rows, jobs }
+struct Planner<'a> {
+    store: &'a Store,
+    salesforce: &'a salesforce::Client,
+    run: &'a RunRef,
+    frozen: &'a Run,
 }
 
-async fn first_plan(store: &Store, run: &RunRef, frozen: &Run) -> Result<Plan, Failure> {
-    let place = layout::plan(run, 1);
-    if let Some(plan) = store.get_json(&place).await? {
-        return Ok(plan);
-    }
-    let extracted: Extracted = store.require(&layout::result(run)).await?;
-    let manifest: Vec<Chunk> = store.require(&layout::manifest(run)).await?;
-    let mut chunks = Vec::with_capacity(manifest.len());
-    for chunk in manifest {
-        chunks.push(store.require::<Mapped>(&layout::mapped_summary(run, chunk.chunk)).await?);
-    }
-    let plan = plan::plan(1, &frozen.sync, &extracted.mapping, &chunks)?;
-    store.create_or_agree(&place, engine::document::to_bytes(&plan)).await?;
-    Ok(plan)
-}
-
-/// The gate: every job of the wave is collected, or the run fails visibly. Called again after that
-/// failure, it hands out the jobs that are not collected once more: that is how a redrive goes on.
-async fn after_wave(store: &Store, run: &RunRef, wave: u32, concurrency: u32) -> Result<Output, Failure> {
-    let plan: Plan = store.require(&layout::plan(run, wave)).await?;
-    let mut undone = Vec::new();
-    for (job, _) in (0u32..).zip(&plan.jobs) {
-        if !store.exists(&layout::results_summary(run, JobRef { wave, job })).await? {
-            undone.push(Job { job });
+impl Planner<'_> {
+    async fn first(&self) -> Result<Output, Failure> {
+        let plan = self.first_plan().await?;
+        match (self.frozen.mode, plan.jobs.is_empty()) {
+            (Mode::Plan, _) => {
+                // Only to show them beside the prediction.
+                self.keep_limits(&plan, &self.limits().await?).await?;
+                Ok(self.output(&plan, Next::Stop, jobs_of_turn(&plan, 0), 0))
+            }
+            (Mode::Run, true) => Ok(self.output(&plan, Next::Settle, Vec::new(), 0)),
+            (Mode::Run, false) => self.let_through(&plan, 0).await,
         }
     }
-    if undone.is_empty() {
-        return Ok(output(&plan, Next::Settle, undone, concurrency));
-    }
-    if turned_away_before(store, run, wave).await? {
-        return Ok(output(&plan, Next::Load, undone, concurrency));
-    }
-    Err(undone_failure(store, run, wave, &undone, plan.jobs.len()).await?)
-}
 
-/// Notes this visit of the gate. Every other visit lets the jobs through again.
-async fn turned_away_before(store: &Store, run: &RunRef, wave: u32) -> Result<bool, Failure> {
-    let folder = layout::gate_folder(run, wave);
-    let visits = store.list(&folder).await?.len();
-    store.create_json(&format!("{folder}{visits:03}.json"), &visits).await?;
-    Ok(visits % 2 == 1)
-}
+    async fn first_plan(&self) -> Result<Plan, Failure> {
+        let (store, run) = (self.store, self.run);
+        let place = layout::plan(run, 1);
+        if let Some(plan) = store.get_json(&place).await? {
+            return Ok(plan);
+        }
+        let extracted: Extracted = store.require(&layout::result(run)).await?;
+        let manifest: Vec<Chunk> = store.require(&layout::manifest(run)).await?;
+        let mut chunks = Vec::with_capacity(manifest.len());
+        for chunk in manifest {
+            chunks.push(store.require::<Mapped>(&layout::mapped_summary(run, chunk.chunk)).await?);
+        }
+        let plan = plan::plan(&self.frozen.sync, &extracted.mapping, &chunks)?;
+        store.create_or_agree(&place, to_bytes(&plan)).await?;
+        Ok(plan)
+    }
 
-async fn undone_failure(
-    store: &Store,
-    run: &RunRef,
-    wave: u32,
-    undone: &[Job],
-    of: usize,
-) -> Result<Failure, Failure> {
-    let count = undone.len();
-    for job in undone {
-        let job = JobRef { wave, job: job.job };
-        if let Some(failure) = journal::last_failure(store, run, job).await? {
-            return Ok(failure.at(format!("{count} of {of} jobs were not carried out; job {job}")));
+    /// The gate of the wave before, and then the rows of it that are worth another pass.
+    async fn later(&self, wave: u32) -> Result<Output, Failure> {
+        let before: Plan = self.store.require(&layout::plan(self.run, wave - 1)).await?;
+        if let Some(jobs) = gate::undone(self.store, self.run, &before).await? {
+            return Ok(self.output(&before, Next::Load, jobs, 0));
+        }
+        let plan = match self.store.get_json(&layout::plan(self.run, wave)).await? {
+            Some(plan) => Some(plan),
+            None => self.next_wave(&before).await?,
+        };
+        match plan {
+            Some(plan) => self.let_through(&plan, pause(self.run, wave)).await,
+            None => Ok(self.output(&before, Next::Settle, Vec::new(), 0)),
         }
     }
-    Ok(Failure::new(Class::Guard, format!("{count} of {of} jobs of wave {wave} were not carried out"))
-        .hint("redrive the execution: what was submitted is looked at, never sent twice"))
+
+    async fn next_wave(&self, before: &Plan) -> Result<Option<Plan>, Failure> {
+        let mut waves = Vec::new();
+        for wave in 1..=before.wave {
+            waves.push(self.collected(wave).await?);
+        }
+        let sent = waves[0].iter().map(|job| job.sent).sum();
+        let last = waves.last().expect("waves are counted from 1");
+        if stop::stopped(&self.run.run, sent, waves.iter().flatten()).is_some() {
+            return Ok(None);
+        }
+        let Some(plan) = plan::next_wave(&self.frozen.sync, before, last)? else { return Ok(None) };
+        self.store.create_or_agree(&layout::plan(self.run, plan.wave), to_bytes(&plan)).await?;
+        Ok(Some(plan))
+    }
+
+    async fn collected(&self, wave: u32) -> Result<Vec<Collected>, Failure> {
+        let plan: Plan = self.store.require(&layout::plan(self.run, wave)).await?;
+        let mut collected = Vec::with_capacity(plan.jobs.len());
+        for (job, _) in (0u32..).zip(&plan.jobs) {
+            let job = JobRef { wave, job };
+            collected.push(self.store.require(&layout::results_summary(self.run, job)).await?);
+        }
+        Ok(collected)
+    }
+
+    /// Hands a wave out, unless it would take more of the org's allowances than the sync may.
+    async fn let_through(&self, plan: &Plan, wait_seconds: u64) -> Result<Output, Failure> {
+        if !self.store.exists(&layout::limits(self.run, plan.wave)).await? {
+            let limits = self.limits().await?;
+            quota::check(&self.frozen.sync.quota, &limits, &plan.prediction)?;
+            self.keep_limits(plan, &limits).await?;
+        }
+        Ok(self.output(plan, Next::Load, jobs_of_turn(plan, 0), wait_seconds))
+    }
+
+    async fn limits(&self) -> Result<quota::Limits, Failure> {
+        self.salesforce.limits().await
+    }
+
+    async fn keep_limits(&self, plan: &Plan, limits: &quota::Limits) -> Result<(), Failure> {
+        // Another try may have been told other numbers: the first that were good enough are kept.
+        self.store.create_json(&layout::limits(self.run, plan.wave), limits).await.map(drop)
+    }
+
+    fn output(&self, plan: &Plan, next: Next, jobs: Vec<Job>, wait_seconds: u64) -> Output {
+        let rows = jobs.iter().map(|job| plan.jobs[job.job as usize].rows).sum();
+        // Rows of a later wave met a lock or a fault before: one job at a time, they do not meet each other.
+        let concurrency = if plan.wave == 1 { self.frozen.sync.load.concurrency } else { 1 };
+        Output { next, wave: plan.wave, next_wave: plan.wave + 1, wait_seconds, concurrency, rows, jobs }
+    }
+}
+
+fn jobs_of_turn(plan: &Plan, turn: u32) -> Vec<Job> {
+    let jobs = (0u32..).zip(&plan.jobs).filter(|(_, planned)| planned.turn == turn);
+    jobs.map(|(job, _)| Job { job }).collect()
+}
+
+/// The longest pause before a wave, without what is added to it.
+const LONGEST_PAUSE: u64 = 240;
+
+/// The pause before a later wave, in seconds: from 15, twice as long each time, and up to as much again, so that syncs
+/// that met each other do not meet again. It follows from the run, so that every try says the same.
+fn pause(run: &RunRef, wave: u32) -> u64 {
+    let pause = (15 << wave.saturating_sub(2).min(10)).min(LONGEST_PAUSE);
+    let spread = run
+        .to_string()
+        .bytes()
+        .chain(wave.to_le_bytes())
+        .fold(0u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+    pause + spread % pause
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_differ_between_runs_and_stay_the_same_for_one() {
+        let run =
+            |sync: &str| RunRef { sync: sync.parse().unwrap(), run: "20260101T000000Z".parse().unwrap() };
+        for (wave, least) in [(2, 15), (3, 30), (4, 60), (9, 240), (40, 240)] {
+            let pauses: Vec<u64> = ["a", "b", "c", "d"].map(|sync| pause(&run(sync), wave)).into();
+            assert!(pauses.iter().all(|pause| (least..2 * least).contains(pause)), "{wave}: {pauses:?}");
+            assert!(pauses.windows(2).any(|pair| pair[0] != pair[1]), "{pauses:?}");
+            assert_eq!(pauses[0], pause(&run("a"), wave));
+        }
+    }
 }

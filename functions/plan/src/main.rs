@@ -5,5 +5,10 @@
 
 #[tokio::main]
 async fn main() -> Result<(), lambda::Error> {
-    lambda::serve("plan", |event, _| async move { plan::handle(&lambda::store().await?, event).await }).await
+    lambda::serve("plan", |event, _| async move {
+        let store = lambda::store().await?;
+        let salesforce = salesforce::Client::new(lambda::secret(lambda::SALESFORCE_SECRET).await?)?;
+        plan::handle(&store, &salesforce, event).await
+    })
+    .await
 }

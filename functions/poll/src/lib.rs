@@ -13,7 +13,7 @@ use engine::{
 };
 use salesforce::{JobInfo, JobState};
 use serde::{Deserialize, Serialize};
-use store::{Store, journal};
+use store::{Store, journal, lease};
 
 /// The job to ask about.
 #[derive(Clone, Debug, Deserialize)]
@@ -30,6 +30,9 @@ pub struct Event {
     /// How long the wait before this call was; none before the first.
     #[serde(default)]
     pub wait_seconds: u64,
+    /// How often the job was asked for before.
+    #[serde(default)]
+    pub polls: u64,
 }
 
 /// Whether it has ended.
@@ -39,6 +42,8 @@ pub struct Output {
     pub done: bool,
     /// How long to wait before asking again.
     pub wait_seconds: u64,
+    /// How often it was asked for.
+    pub polls: u64,
 }
 
 /// The longest wait between two polls.
@@ -52,7 +57,7 @@ const LONGEST_WAIT: u64 = 60;
 pub async fn handle(store: &Store, salesforce: &salesforce::Client, event: Event) -> Result<Output, Failure> {
     let run = RunRef { sync: event.sync, run: event.run };
     let job = JobRef { wave: event.wave, job: event.job };
-    let outcome = poll(store, salesforce, &run, job, event.wait_seconds).await;
+    let outcome = poll(store, salesforce, &run, job, event.wait_seconds, event.polls + 1).await;
     journal::record_failure(store, &run, job, outcome).await
 }
 
@@ -62,21 +67,29 @@ async fn poll(
     run: &RunRef,
     job: JobRef,
     waited: u64,
+    polls: u64,
 ) -> Result<Output, Failure> {
-    let done = Output { done: true, wait_seconds: 0 };
+    let done = Output { done: true, wait_seconds: 0, polls };
     if store.exists(&layout::job_end(run, job)).await? {
         return Ok(done);
     }
+    if store.exists(&layout::call_begun(run, job, 0)).await? {
+        // A series of REST calls has ended when Submit has: there is nobody to ask.
+        store.create_or_agree(&layout::job_end(run, job), to_bytes(&JobEnd::of_calls())).await?;
+        return Ok(done);
+    }
     let (attempt, id) = journal::closed_job(store, run, job).await?;
+    // A load may take longer than a lease lives.
+    lease::hold(store, run).await?;
     let end = match salesforce.job(&id).await? {
         Some(info) if !info.state.is_terminal() => {
-            return Ok(Output { done: false, wait_seconds: (waited * 2).clamp(1, LONGEST_WAIT) });
+            return Ok(Output { done: false, wait_seconds: (waited * 2).clamp(1, LONGEST_WAIT), polls });
         }
         Some(info) => {
             refuse_when_nothing_was_tried(store, run, job, attempt, &info).await?;
-            end(info)
+            end(info, polls)
         }
-        None => forgotten(id),
+        None => forgotten(id, polls),
     };
     store.create_or_agree(&layout::job_end(run, job), to_bytes(&end)).await?;
     Ok(done)
@@ -105,11 +118,18 @@ async fn refuse_when_nothing_was_tried(
     }
 }
 
-fn end(info: JobInfo) -> JobEnd {
+fn end(info: JobInfo, polls: u64) -> JobEnd {
     let state = info.state.as_str().to_owned();
-    JobEnd { id: info.id, state, processed: info.processed, failed: info.failed, error: info.error_message }
+    JobEnd {
+        id: info.id,
+        state,
+        processed: info.processed,
+        failed: info.failed,
+        error: info.error_message,
+        polls,
+    }
 }
 
-fn forgotten(id: String) -> JobEnd {
-    JobEnd { id, state: JobEnd::NOT_FOUND.to_owned(), processed: None, failed: None, error: None }
+fn forgotten(id: String, polls: u64) -> JobEnd {
+    JobEnd { id, state: JobEnd::NOT_FOUND.to_owned(), processed: None, failed: None, error: None, polls }
 }

@@ -107,10 +107,15 @@ impl Inputs {
     }
 }
 
-/// The deltas of one chunk, in key order: its jobs hold its fragments in that order.
+/// The deltas of one chunk, wave by wave: what a later one says of a row counts.
 async fn deltas(store: &Store, run: &RunRef, chunk: ChunkNo) -> Result<Vec<String>, Failure> {
-    let plan: Plan = store.require(&layout::plan(run, 1)).await?;
-    let jobs = (0u32..).zip(plan.jobs);
-    let holding = jobs.filter(|(_, job)| job.fragments.iter().any(|fragment| fragment.chunk == chunk));
-    Ok(holding.map(|(job, _)| layout::delta(run, JobRef { wave: plan.wave, job }, chunk)).collect())
+    let mut deltas = Vec::new();
+    let mut plan: Option<Plan> = Some(store.require(&layout::plan(run, 1)).await?);
+    while let Some(Plan { wave, jobs, .. }) = plan {
+        let jobs = (0u32..).zip(jobs);
+        let holding = jobs.filter(|(_, job)| job.fragments.iter().any(|fragment| fragment.chunk == chunk));
+        deltas.extend(holding.map(|(job, _)| layout::delta(run, JobRef { wave, job }, chunk)));
+        plan = store.get_json(&layout::plan(run, wave + 1)).await?;
+    }
+    Ok(deltas)
 }

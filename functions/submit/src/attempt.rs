@@ -20,12 +20,12 @@ pub(crate) struct Submission<'a> {
 }
 
 impl Submission<'_> {
-    /// Creates a job, uploads to it and closes it. The upload is never repeated into the same job.
-    pub(crate) async fn create(&self, attempt: u32) -> Result<(), Failure> {
+    /// Creates a job, uploads to it and closes it, which is true then. The upload is never repeated into the same job.
+    pub(crate) async fn create(&self, attempt: u32) -> Result<bool, Failure> {
         let new = NewJob {
             object: self.plan.object.clone(),
             operation: self.plan.operation.clone(),
-            external_id: Some(self.plan.external_id.clone()),
+            external_id: (self.plan.operation == "upsert").then(|| self.plan.external_id.clone()),
         };
         let job = self.salesforce.create_job(&new).await?;
         let entry = to_bytes(&Attempt { job: job.id.clone() });
@@ -33,11 +33,11 @@ impl Submission<'_> {
         if let Put::Exists = self.store.create(&place, entry).await? {
             // Another try of this stage is ahead: its job counts, ours never gets a row.
             self.salesforce.abort(&job.id).await?;
-            return Ok(());
+            return Ok(false);
         }
         self.salesforce.upload(&job.id, self.planned.bytes, self.content()).await?;
         match self.decide(attempt, Decision::Close).await? {
-            Decision::Close => self.salesforce.close(&job.id).await.map(drop),
+            Decision::Close => self.salesforce.close(&job.id).await.map(|_| true),
             Decision::Abandon => {
                 Err(Failure::contention(format!("another try of job {} has taken over", self.job)))
             }
@@ -75,7 +75,7 @@ impl Submission<'_> {
         let header = bytes::Bytes::from(self.plan.header.clone());
         let (store, run) = (self.store.clone(), self.run.clone());
         let fragments = stream::iter(self.planned.fragments.clone()).then(move |fragment| {
-            let (store, object) = (store.clone(), layout::mapped(&run, fragment.chunk, &fragment.file));
+            let (store, object) = (store.clone(), layout::fragment(&run, &fragment, &fragment.file));
             async move { store.reader(&object).await.map(pieces) }
         });
         stream::once(async { Ok(header) }).chain(fragments.try_flatten())

@@ -1,11 +1,13 @@
-//! One planned job becomes one closed Bulk API 2.0 job, whatever dies on the way.
+//! One planned job becomes one closed Bulk API 2.0 job, or one series of REST calls, whatever dies on the way.
 //!
 //! Vendor page: <https://developer.salesforce.com/docs/atlas.en-us.api_asynch.meta/api_asynch/bulk_api_2_job_states.htm>
 
 mod attempt;
+mod calls;
 
 use engine::{
     Failure, JobRef, RunId, RunRef, SyncName,
+    config::Api,
     document::{Plan, PlannedJob},
     journal::{Intent, Next},
     layout,
@@ -32,6 +34,14 @@ pub struct Event {
 pub struct Output {
     /// How long to wait before the first poll.
     pub wait_seconds: u64,
+    /// How often the job was asked for: Poll counts on from here.
+    pub polls: u64,
+}
+
+impl Output {
+    const fn wait(wait_seconds: u64) -> Self {
+        Self { wait_seconds, polls: 0 }
+    }
 }
 
 /// A submission needs at most one abandoned job and a new one; more turns mean that something is wrong.
@@ -57,7 +67,7 @@ async fn submit(
     job: JobRef,
 ) -> Result<Output, Failure> {
     if store.exists(&layout::results_summary(run, job)).await? {
-        return Ok(Output { wait_seconds: 0 });
+        return Ok(Output::wait(0));
     }
     // Before the lease: a run that nobody began must not keep others from going.
     let plan: Plan = store.require(&layout::plan(run, job.wave)).await?;
@@ -65,14 +75,21 @@ async fn submit(
     lease::hold(store, run).await?;
     lease::refuse_stale(store, run).await?;
     write_intent(store, run, job, &plan, planned).await?;
+    if planned.api == Api::Rest {
+        calls::Calls { store, salesforce, run, job, plan: &plan, planned }.make().await?;
+        return Ok(Output::wait(0));
+    }
     let submission = attempt::Submission { store, salesforce, run, job, plan: &plan, planned };
     for _ in 0..MOST_TURNS {
         match journal::read(store, run, job).await?.next() {
-            Next::Create { attempt } => submission.create(attempt).await?,
+            Next::Create { attempt } if submission.create(attempt).await? => {
+                return Ok(Output::wait(first_wait(planned)));
+            }
+            Next::Create { .. } => {}
             Next::Abandon { attempt, job } => submission.abandon(attempt, &job).await?,
             Next::LookAt { job, .. } => {
                 submission.look_at(&job).await?;
-                return Ok(Output { wait_seconds: first_wait(planned) });
+                return Ok(Output::wait(first_wait(planned)));
             }
         }
     }

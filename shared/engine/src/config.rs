@@ -6,6 +6,7 @@
 
 mod check;
 mod problem;
+mod share;
 mod source;
 mod sql;
 mod suggest;
@@ -14,9 +15,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::mapping::WhenNull;
+use crate::{Failure, cursor, document::Watermark, mapping::WhenNull};
 
 pub use problem::{ConfigErrors, Place, Problem};
+pub use share::Share;
 pub(crate) use {problem::failure, sql::identifier, suggest::closest};
 
 /// A sync: which rows go where, and when.
@@ -40,12 +42,15 @@ pub struct Sync {
     pub destination: Destination,
     /// Which field gets which column. Field names are spelt as Salesforce spells them; `Relationship.Field`
     /// looks a parent up by its external id, `Type:Relationship.Field` where a lookup has several types.
-    /// The key is mapped already.
-    #[schemars(extend("minProperties" = 1))]
+    /// The key is mapped already; a delete maps nothing.
+    #[serde(default)]
     pub mapping: BTreeMap<String, Value>,
     /// How rows are packed into jobs.
     #[serde(default)]
     pub load: Load,
+    /// What a run leaves of the org's allowances for everyone else.
+    #[serde(default)]
+    pub quota: Quota,
 }
 
 /// When a sync runs.
@@ -89,6 +94,23 @@ pub struct Model {
     #[serde(default = "one_hour")]
     #[schemars(range(min = 1, max = 604_800))]
     pub timeout_seconds: u32,
+    /// Reads only rows that are new since the last run, by a column that grows with every change. Rows that leave
+    /// the model are then not noticed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<Cursor>,
+}
+
+/// The column that says when a row last changed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cursor {
+    /// The column: a timestamp, a date or a whole number. Rows in which it is NULL are never read again.
+    #[schemars(length(min = 1))]
+    pub column: String,
+    /// How far behind the greatest value read the next run begins, for rows that were committed late: seconds of a
+    /// timestamp, days of a date, units of a number. What is read twice is sent once.
+    #[serde(default)]
+    pub overlap: u32,
 }
 
 /// What names a record on both sides.
@@ -99,7 +121,8 @@ pub struct Key {
     /// upper-cased, unless they stand in double quotes (`'"customerId"'`).
     #[schemars(length(min = 1))]
     pub column: String,
-    /// The external id field of the object.
+    /// The external id field of the object; for an update or a delete `Id`, whose column holds Salesforce ids of 18
+    /// characters.
     pub field: String,
 }
 
@@ -121,6 +144,55 @@ pub enum Operation {
     /// Update the record with this key, or create it.
     #[default]
     Upsert,
+    /// Create a record, once for each key, ever: a row that changes later is left alone.
+    Insert,
+    /// Update the record, never create one. The key field is `Id`.
+    Update,
+    /// Delete the record, once for each key. The key field is `Id`, and nothing is mapped.
+    Delete,
+    /// Delete the record past the recycle bin, once for each key. The key field is `Id`, and nothing is mapped.
+    HardDelete,
+}
+
+impl Operation {
+    /// The operation in the vendor's spelling.
+    #[must_use]
+    pub const fn vendor(self) -> &'static str {
+        match self {
+            Self::Upsert => "upsert",
+            Self::Insert => "insert",
+            Self::Update => "update",
+            Self::Delete => "delete",
+            Self::HardDelete => "hardDelete",
+        }
+    }
+
+    /// The operation as a sync writes it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::HardDelete => "hard_delete",
+            other => other.vendor(),
+        }
+    }
+
+    /// Records are created.
+    #[must_use]
+    pub const fn creates(self) -> bool {
+        matches!(self, Self::Upsert | Self::Insert)
+    }
+
+    /// Fields of records that are there are written.
+    #[must_use]
+    pub const fn updates(self) -> bool {
+        matches!(self, Self::Upsert | Self::Update)
+    }
+
+    /// Records go; nothing but their id is sent.
+    #[must_use]
+    pub const fn is_delete(self) -> bool {
+        matches!(self, Self::Delete | Self::HardDelete)
+    }
 }
 
 /// Where the value of a field comes from: a column name, or the long form.
@@ -152,11 +224,51 @@ pub struct Load {
     /// Jobs of one run that are loaded side by side.
     #[schemars(range(min = 1, max = 50))]
     pub concurrency: u32,
+    /// Which of the two interfaces loads.
+    pub api: Api,
+    /// A field of the mapping that names the parent, as it stands there: rows with the same value are kept
+    /// together, so that jobs that run side by side do not lock each other's parents.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group_by: Option<String>,
+    /// Most passes of one run: rows that met a lock or a fault of the platform go again in the next one, a job at a
+    /// time.
+    #[schemars(range(min = 1, max = 10))]
+    pub waves: u32,
 }
 
 impl Default for Load {
     fn default() -> Self {
-        Self { max_job_bytes: 90_000_000, concurrency: 4 }
+        Self { max_job_bytes: 90_000_000, concurrency: 4, api: Api::Auto, group_by: None, waves: 4 }
+    }
+}
+
+/// Which interface of Salesforce loads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Api {
+    /// `Rest` for fewer than 2,000 rows, `Bulk` otherwise.
+    #[default]
+    Auto,
+    /// Bulk API 2.0 ingest jobs.
+    Bulk,
+    /// sObject Collections of the REST API, 200 rows a call.
+    Rest,
+}
+
+/// What a run leaves of the org's allowances of 24 hours. A load that would take more waits, and then fails without
+/// having begun.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Quota {
+    /// API calls to leave: a number, or a share of the allowance such as `10%`.
+    pub keep_api_calls: Share,
+    /// Bulk batches to leave: a number, or a share of the allowance such as `10%`.
+    pub keep_batches: Share,
+}
+
+impl Default for Quota {
+    fn default() -> Self {
+        Self { keep_api_calls: Share::Percent(10), keep_batches: Share::Percent(10) }
     }
 }
 
@@ -202,25 +314,35 @@ impl Sync {
         columns
     }
 
-    /// The statement that reads the model.
+    /// The statement that reads the model; with a watermark, only the rows from there on.
     ///
     /// It takes only the columns that are used, so that others cost nothing, and orders by the bytes of the
     /// key's text, whatever collation the account or the column has. The query stands on lines of its
     /// own, so that a comment at its end swallows nothing.
     ///
     /// <https://docs.snowflake.com/en/sql-reference/collation>
-    #[must_use]
-    pub fn statement(&self) -> String {
-        let columns: Vec<String> = self.columns().iter().map(|column| sql::quoted(column)).collect();
+    ///
+    /// # Errors
+    /// As [`cursor::from`].
+    pub fn statement(&self, watermark: Option<&Watermark>) -> Result<String, Failure> {
+        let mut columns: Vec<String> = self.columns().iter().map(|column| sql::quoted(column)).collect();
+        let key = columns[0].clone();
+        let mut from = String::new();
+        if let Some(cursor) = &self.model.cursor {
+            let column = sql::quoted(&identifier(&cursor.column));
+            columns.push(format!("MAX({column}) OVER () AS {}", sql::quoted(cursor::COLUMN)));
+            if let Some(watermark) = watermark {
+                from = format!("WHERE {column} >= {}\n", cursor::from(cursor, watermark)?);
+            }
+        }
         let rows = match (&self.model.query, &self.model.table) {
             (Some(query), _) => query.trim_end().to_owned(),
             (None, table) => format!("SELECT * FROM {}", table.as_deref().unwrap_or_default()),
         };
-        format!(
-            "SELECT {}\nFROM (\n{rows}\n) AS \"model\"\nORDER BY COLLATE({}::VARCHAR, 'utf8') NULLS LAST",
+        Ok(format!(
+            "SELECT {}\nFROM (\n{rows}\n) AS \"model\"\n{from}ORDER BY COLLATE({key}::VARCHAR, 'utf8') NULLS LAST",
             columns.join(", "),
-            columns[0]
-        )
+        ))
     }
 }
 

@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ChunkNo, Failure, RunId, SyncName,
-    config::Sync,
-    contract::{Column, Objects},
+    ChunkNo, Failure, JobRef, RunId, SyncName,
+    config::{Api, Sync},
+    contract::{Column, ColumnKind, Objects},
     mapping::Mapping,
 };
 
@@ -54,6 +54,21 @@ pub struct Head {
     pub run: Option<RunId>,
     /// The baseline in key order, without gaps or overlaps between segments.
     pub segments: Vec<SegmentRef>,
+    /// How far the model was read, for a sync with a cursor: every row up to here is accepted or held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<Watermark>,
+}
+
+/// How far the cursor column of a model was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watermark {
+    /// The greatest value of the cursor column, in its wire form.
+    pub value: String,
+    /// The wire type of the column.
+    pub kind: ColumnKind,
+    /// What the watermark holds for, as lower-case hexadecimal XXH3-64 of model, key and mapping: when one of
+    /// them changes the model is read whole again.
+    pub holds_for: String,
 }
 
 /// A baseline segment.
@@ -78,6 +93,20 @@ pub struct Lease {
     pub holder: Option<RunId>,
     /// When it may be taken from a holder that died.
     pub expires: Timestamp,
+    /// Why no scheduled run may begin until a person has looked; none while all is well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<Stopped>,
+}
+
+/// A sync that stands still: Salesforce refused too many rows for a right or a setting that a person has to mend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopped {
+    /// The run that found it.
+    pub run: RunId,
+    /// The code of the most rows.
+    pub code: String,
+    /// Rows refused for such codes.
+    pub rows: u64,
 }
 
 /// `describe.json`: both ends, and the sync resolved against them.
@@ -116,6 +145,9 @@ pub struct Extracted {
     pub partitions: Vec<u64>,
     /// The sync resolved against the row type.
     pub mapping: Mapping,
+    /// How far the cursor column came in this result; none without a cursor, or without rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<Watermark>,
 }
 
 /// `chunks/<n>.scan.json`: what was found in a partition while it was copied.
@@ -177,7 +209,15 @@ pub struct Mapped {
 pub struct Fragment {
     /// The chunk it belongs to.
     pub chunk: ChunkNo,
-    /// File name in the chunk's folder; the segment of its keys has the same name with `.sent.zst`.
+    /// The job that sent these rows before, when they go again: its folder holds the file. None for rows as they
+    /// were mapped, which the chunk's folder holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<JobRef>,
+    /// The group of parents whose children these rows are, when the sync names `load.group_by`; otherwise 0. Jobs
+    /// with rows of one group never run at the same time.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub group: u32,
+    /// File name in that folder; the segment of its keys has the same name with `.sent.zst`.
     pub file: String,
     /// Rows.
     pub rows: u64,
@@ -207,19 +247,37 @@ pub struct Plan {
     pub object: String,
     /// The operation, in the vendor's spelling.
     pub operation: String,
-    /// The external id field, which is also the first CSV column.
+    /// The key field, which is also the first CSV column: an external id, or `Id`.
     pub external_id: String,
     /// The header line of every job, with its line feed.
     pub header: String,
     /// The jobs, by number.
     pub jobs: Vec<PlannedJob>,
-    /// The counts of all chunks together (without fragments and samples).
+    /// What loading them will take of the org's allowances.
+    #[serde(default)]
+    pub prediction: Prediction,
+    /// The counts of all chunks together (without fragments and samples); all zero after the first wave.
     pub totals: Mapped,
 }
 
-/// One Bulk API 2.0 ingest job.
+/// What a load takes of the org's allowances of 24 hours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prediction {
+    /// API calls: every request counts.
+    pub api_calls: u64,
+    /// Bulk batches: one for every 10,000 rows of a bulk job that are begun.
+    pub batches: u64,
+}
+
+/// One Bulk API 2.0 ingest job, or one series of calls of the REST collections.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedJob {
+    /// How it is loaded: `Bulk` or `Rest`.
+    #[serde(default = "bulk")]
+    pub api: Api,
+    /// Jobs of one turn run side by side; a turn begins when the one before is collected.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub turn: u32,
     /// Its fragments, in key order.
     pub fragments: Vec<Fragment>,
     /// Rows in all.
@@ -241,6 +299,9 @@ pub struct JobEnd {
     pub failed: Option<u64>,
     /// What went wrong with the job as a whole.
     pub error: Option<String>,
+    /// How often it was asked for until then.
+    #[serde(default)]
+    pub polls: u64,
 }
 
 /// `results/<job>/summary.json`: what became of the rows of a job.
@@ -260,8 +321,28 @@ pub struct Collected {
     pub unprocessed: u64,
     /// In none of the result files.
     pub missing: u64,
+    /// Those of the rows above that are worth another wave.
+    #[serde(default, skip_serializing_if = "Again::is_empty")]
+    pub again: Again,
+    /// Requests that the job took, as its journal counts them.
+    #[serde(default)]
+    pub api_calls: u64,
     /// A few rejected rows for the report.
     pub samples: Vec<Sample>,
+}
+
+/// Rows of a job that are worth another wave. They are counted in [`Collected`] too; the report counts them only
+/// there where no further wave took them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Again {
+    /// The rows, in key order, with the job's own folder as [`Fragment::again`].
+    pub fragments: Vec<Fragment>,
+    /// Of the rejected: by code.
+    pub rejected: BTreeMap<String, u64>,
+    /// Of the unprocessed.
+    pub unprocessed: u64,
+    /// Of the missing.
+    pub missing: u64,
 }
 
 /// `settled/<n>.json`: the next baseline of one chunk.
@@ -294,6 +375,13 @@ impl Chunk {
 impl JobEnd {
     /// The state of a job that Salesforce no longer knows.
     pub const NOT_FOUND: &str = "NotFound";
+
+    /// The end of a series of REST calls.
+    #[must_use]
+    pub fn of_calls() -> Self {
+        let (id, state) = ("rest".to_owned(), "JobComplete".to_owned());
+        Self { id, state, processed: None, failed: None, error: None, polls: 0 }
+    }
 }
 
 impl Fragment {
@@ -318,6 +406,20 @@ impl Mapped {
     }
 }
 
+impl Again {
+    /// No row goes again.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.fragments.is_empty()
+    }
+
+    /// How many rows go again.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.rejected.values().sum::<u64>() + self.unprocessed + self.missing
+    }
+}
+
 impl Collected {
     /// Rows that Salesforce accepted.
     #[must_use]
@@ -330,6 +432,15 @@ impl Collected {
     pub fn rejected_rows(&self) -> u64 {
         self.rejected.values().sum()
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+fn bulk() -> Api {
+    Api::Bulk
 }
 
 /// A document as it is stored: JSON, one line feed at the end, keys in the order of the type.

@@ -117,6 +117,12 @@ impl Journal {
         self.attempts.entry(attempt).or_default().refused = true;
     }
 
+    /// Requests that the attempts took: each a create, an upload, and a close or an abort.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        3 * self.attempts.len() as u64
+    }
+
     /// What to do next, by the last attempt.
     #[must_use]
     pub fn next(&self) -> Next {

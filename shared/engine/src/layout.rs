@@ -1,6 +1,6 @@
 //! Where each document of the bucket lives. No other module spells an object key.
 
-use crate::{ChunkNo, JobRef, RunId, RunRef, SyncName};
+use crate::{ChunkNo, JobRef, RunId, RunRef, SyncName, document::Fragment};
 
 /// The commit: the only object that says what Salesforce has accepted.
 #[must_use]
@@ -77,6 +77,15 @@ pub fn mapped(run: &RunRef, chunk: ChunkNo, file: &str) -> String {
     format!("{}/mapped/{chunk:05}/{file}", run_folder(run))
 }
 
+/// A file of a fragment: its CSV, or the segment of its keys.
+#[must_use]
+pub fn fragment(run: &RunRef, fragment: &Fragment, file: &str) -> String {
+    match fragment.again {
+        None => mapped(run, fragment.chunk, file),
+        Some(job) => results(run, job, file),
+    }
+}
+
 /// The counts of the mapped chunk: written last, so its presence means the chunk is mapped.
 #[must_use]
 pub fn mapped_summary(run: &RunRef, chunk: ChunkNo) -> String {
@@ -89,7 +98,19 @@ pub fn plan(run: &RunRef, wave: u32) -> String {
     format!("{}/plan-{wave}.json", run_folder(run))
 }
 
-/// Where Plan notes each time it found jobs of a wave not carried out, with a trailing slash.
+/// A session of the run with Salesforce, sealed: whoever needs one uses the last.
+#[must_use]
+pub fn session(run: &RunRef, number: u32) -> String {
+    format!("{}/session-{number}.sealed", run_folder(run))
+}
+
+/// The allowances of the org, as they were when a wave was let through.
+#[must_use]
+pub fn limits(run: &RunRef, wave: u32) -> String {
+    format!("{}/limits-{wave}.json", run_folder(run))
+}
+
+/// Where Plan notes what it told of jobs that were not carried out, with a trailing slash.
 #[must_use]
 pub fn gate_folder(run: &RunRef, wave: u32) -> String {
     format!("{}/plan-{wave}.gate/", run_folder(run))
@@ -101,10 +122,28 @@ pub fn journal(run: &RunRef, job: JobRef, entry: &str) -> String {
     format!("{}/jobs/{job}/{entry}", run_folder(run))
 }
 
-/// Why a job was given up, when no retry can help it: the first time, the second, and so on from 0.
+/// Why a stage of a job failed: the first time, the second, and so on from 0.
 #[must_use]
 pub fn job_failure(run: &RunRef, job: JobRef, number: u32) -> String {
     journal(run, job, &format!("failure-{number}.json"))
+}
+
+/// Says that a call of a REST job is about to be made: whoever creates it makes the call, and nobody else ever.
+#[must_use]
+pub fn call_begun(run: &RunRef, job: JobRef, call: u32) -> String {
+    journal(run, job, &format!("call-{call:04}-begun.json"))
+}
+
+/// The answer to a call of a REST job, as it came.
+#[must_use]
+pub fn call_answer(run: &RunRef, job: JobRef, call: u32) -> String {
+    results(run, job, &format!("call-{call:04}.json"))
+}
+
+/// Notes that the result files of a job held fewer rows than its counters say.
+#[must_use]
+pub fn short_results(run: &RunRef, job: JobRef, number: u32) -> String {
+    journal(run, job, &format!("short-{number}.json"))
 }
 
 /// The job as the vendor last described it, when it has ended.

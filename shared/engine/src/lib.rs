@@ -8,29 +8,35 @@
 //! In the order of a run:
 //! [`config`] and [`schedule`] say what a sync is and when it is due; [`mapping`] joins it to both
 //! ends; [`partition`], [`value`], [`csv`] and [`map`] turn source rows into fragments;
-//! [`plan`] packs fragments into jobs; [`journal`] says what a submission does next; [`outcome`]
-//! joins results to what was sent; [`settle`] writes the next baseline ([`segment`]); [`report`]
+//! [`plan`] packs fragments into jobs, [`collections`] writes them for the REST API, [`quota`] says whether the org can bear them; [`journal`] says what a submission does next; [`outcome`]
+//! joins results to what was sent, [`live`] compares what is in doubt with the org, [`stop`] says whether a person is needed; [`settle`] writes the next baseline ([`segment`]); [`report`]
 //! adds it all up.
 
+pub mod collections;
 pub mod config;
 pub mod contract;
 pub mod csv;
+pub mod cursor;
 pub mod document;
 pub mod failure;
 pub mod fingerprint;
 pub mod id;
 pub mod journal;
 pub mod layout;
+pub mod live;
 pub mod manifest;
 pub mod map;
 pub mod mapping;
 pub mod outcome;
 pub mod partition;
 pub mod plan;
+pub mod quota;
+pub mod records;
 pub mod report;
 pub mod schedule;
 pub mod segment;
 pub mod settle;
+pub mod stop;
 pub mod taxonomy;
 pub mod value;
 

@@ -5,7 +5,10 @@
 //!
 //! Every row is counted once: unchanged, held, invalid, added or changed. A key that occurs more than
 //! once names no record, so all its rows are invalid, also when the border of two chunks runs between
-//! them. A key of the baseline that no row has is removed; one that only invalid rows have is not.
+//! them. A key of the baseline that no row has is removed; one that only invalid rows have is not, and none is when
+//! the rows are only a part of the model. A key that an insert has created counts as unchanged whatever its row says.
+//!
+//! Where the sync names a parent, rows are spread over [`GROUPS`] groups by it, each with fragments of its own.
 //!
 //! Reason codes of this module, beside those of [`crate::value`]:
 //!
@@ -15,6 +18,7 @@
 //! | `duplicate_key` | has the key of another row |
 //! | `key_too_long` | has a key of more than 255 characters, the most an external id holds |
 //! | `key_not_canonical` | has a key that the external id field would store in another spelling |
+//! | `id_not_18` | has a Salesforce id as key that is not in its 18-character form |
 //! | `record_too_long` | is longer than the 400,000 characters Salesforce takes for a record |
 //!
 //! <https://developer.salesforce.com/docs/atlas.en-us.api_asynch.meta/api_asynch/asynch_api_concepts_limits.htm>
@@ -22,17 +26,26 @@
 use std::{cmp::Ordering, io::Read, mem};
 
 use crate::{
-    Failure, Fingerprint, csv,
+    Failure, Fingerprint,
+    config::Operation,
+    csv,
     document::{Chunk, Fragment, Mapped, Sample},
     fingerprint::Fingerprints,
-    mapping::{Mapping, Source},
+    mapping::{Assignment, Conversion, Mapping, Source},
     partition::{Row, Rows},
     segment::{Entry, Segments, Writer},
     value::{self, Fault},
 };
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Most bytes of a piece: what is held before it is handed over.
 pub const PIECE_BYTES: usize = 8 * 1024 * 1024;
+
+/// Groups over which rows are spread by their parent.
+pub const GROUPS: u32 = 8;
+
+/// Most bytes of a piece of one group: all groups are filled at the same time.
+pub const GROUP_PIECE_BYTES: usize = PIECE_BYTES / 4;
 
 /// Most samples of invalid rows in a summary.
 pub const SAMPLES: usize = 20;
@@ -41,7 +54,7 @@ pub const SAMPLES: usize = 20;
 ///
 /// | file | holds |
 /// | --- | --- |
-/// | `upsert-000.csv` | rows to send, without a header |
+/// | `upsert-000.csv` | rows to send, without a header; named after the operation |
 /// | `upsert-000.sent.zst` | their keys, with the fingerprint as `accepted`, and the id if it is known |
 /// | `invalid-000.csv` | `key,code,field,reason` of each row refused by us |
 /// | `held-000.csv` | `key,code` of each row that Salesforce refused before, with the same content |
@@ -101,6 +114,8 @@ struct Pending {
     elsewhere: bool,
     /// The CSV row, without its line feed.
     csv: Vec<u8>,
+    /// The group of its parent; 0 without groups.
+    group: u32,
     faults: Vec<Fault>,
 }
 
@@ -122,7 +137,7 @@ impl<'a, B: Read, I: Iterator<Item = Result<B, Failure>>> Mapper<'a, B, I> {
             fingerprints: Fingerprints::under(&csv::header(mapping)),
             baseline: Baseline::new(chunk, baseline)?,
             pending: Pending::default(),
-            output: Output::new(chunk, emit),
+            output: Output::new(mapping, chunk, emit),
         })
     }
 
@@ -213,6 +228,7 @@ impl Pending {
             if place > 0 {
                 self.csv.push(b',');
             }
+            let begin = self.csv.len();
             let index = match assignment.source {
                 Source::Column { index, .. } => index,
                 Source::Constant(_) => usize::MAX,
@@ -224,7 +240,10 @@ impl Pending {
                 self.faults.push(fault);
             }
             if place == 0 && self.faults.is_empty() {
-                self.check_key(&assignment.header);
+                self.check_key(assignment);
+            }
+            if mapping.group_by == Some(place) {
+                self.group = group(&self.csv[begin..], &self.key);
             }
         }
         // A byte is at least as many as a character, so short rows need no counting.
@@ -234,8 +253,10 @@ impl Pending {
     }
 
     /// The key must come back from Salesforce letter by letter: results are joined by it.
-    fn check_key(&mut self, header: &str) {
-        if self.key.len() > LONGEST_KEY && self.key.chars().count() > LONGEST_KEY {
+    fn check_key(&mut self, Assignment { header, conversion, .. }: &Assignment) {
+        if *conversion == Conversion::RecordId && self.key.len() != 18 {
+            self.fault("id_not_18", header, "is not the 18-character form of an id");
+        } else if self.key.len() > LONGEST_KEY && self.key.chars().count() > LONGEST_KEY {
             self.fault("key_too_long", header, "is longer than 255 characters");
         } else if self.key.bytes().any(|byte| byte.is_ascii_control()) {
             self.fault("control_character", header, "holds a control character");
@@ -252,6 +273,13 @@ impl Pending {
 /// Characters of a record, and of an external id.
 const LONGEST_RECORD: usize = 400_000;
 const LONGEST_KEY: usize = 255;
+
+/// The group of a parent, by its cell. A row without a parent locks none, so it may be in any group.
+fn group(parent: &[u8], key: &str) -> u32 {
+    let named = !matches!(parent, b"" | b"#N/A");
+    let hash = xxh3_64(if named { parent } else { key.as_bytes() });
+    u32::try_from(hash % u64::from(GROUPS)).expect("a group is below their number") + 1
+}
 
 /// As much of a key as a listing shows: a key that is too long may be very long.
 fn shown(key: &str) -> &str {
@@ -293,7 +321,9 @@ impl<'a, B: Read, I: Iterator<Item = Result<B, Failure>>> Baseline<'a, B, I> {
             if key.is_some_and(|key| entry.key >= key) {
                 break;
             }
-            output.removed(&entry)?;
+            if !output.narrowed {
+                output.removed(&entry)?;
+            }
             self.segments.step()?;
         }
         Ok(())
@@ -304,16 +334,32 @@ impl<'a, B: Read, I: Iterator<Item = Result<B, Failure>>> Baseline<'a, B, I> {
 struct Output<'a> {
     emit: &'a mut dyn FnMut(Piece) -> Result<(), Failure>,
     chunk: u32,
+    operation: Operation,
+    narrowed: bool,
     mapped: Mapped,
-    upserts: Vec<u8>,
-    rows: u64,
-    sent: Writer<Vec<u8>>,
+    /// What is to be sent, a piece for each group.
+    open: Vec<Open>,
+    piece_bytes: usize,
     removed: Writer<Vec<u8>>,
     /// Bytes of keys in the removed piece, and its number.
     removed_bytes: usize,
     removed_pieces: usize,
     invalid: Listing,
     held: Listing,
+}
+
+/// A fragment being filled.
+struct Open {
+    group: u32,
+    csv: Vec<u8>,
+    rows: u64,
+    sent: Writer<Vec<u8>>,
+}
+
+impl Open {
+    fn new(group: u32) -> Self {
+        Self { group, csv: Vec::new(), rows: 0, sent: Writer::new(Vec::new()) }
+    }
 }
 
 /// A CSV file with a header, for people.
@@ -325,14 +371,16 @@ struct Listing {
 }
 
 impl<'a> Output<'a> {
-    fn new(chunk: &Chunk, emit: &'a mut dyn FnMut(Piece) -> Result<(), Failure>) -> Self {
+    fn new(mapping: &Mapping, chunk: &Chunk, emit: &'a mut dyn FnMut(Piece) -> Result<(), Failure>) -> Self {
+        let grouped = mapping.group_by.is_some();
         Self {
             emit,
             chunk: chunk.chunk,
+            operation: mapping.operation,
+            narrowed: mapping.narrowed,
             mapped: Mapped::default(),
-            upserts: Vec::new(),
-            rows: 0,
-            sent: Writer::new(Vec::new()),
+            open: if grouped { (1..=GROUPS).map(Open::new).collect() } else { vec![Open::new(0)] },
+            piece_bytes: if grouped { GROUP_PIECE_BYTES } else { PIECE_BYTES },
             removed: Writer::new(Vec::new()),
             removed_bytes: 0,
             removed_pieces: 0,
@@ -349,7 +397,7 @@ impl<'a> Output<'a> {
         fingerprint: Fingerprint,
     ) -> Result<(), Failure> {
         let accepted = known.as_ref().and_then(|entry| entry.accepted);
-        if accepted == Some(fingerprint) {
+        if accepted == Some(fingerprint) || (accepted.is_some() && self.operation == Operation::Insert) {
             self.mapped.unchanged += 1;
             return Ok(());
         }
@@ -360,32 +408,35 @@ impl<'a> Output<'a> {
         }
         *(if accepted.is_none() { &mut self.mapped.added } else { &mut self.mapped.changed }) += 1;
         let id = known.as_ref().and_then(|entry| entry.id);
-        self.upsert(&row.csv, &Entry { key: &row.key, accepted: Some(fingerprint), id, refused: None })
+        let sent = Entry { key: &row.key, accepted: Some(fingerprint), id, refused: None };
+        self.send(row.group, &row.csv, &sent)
     }
 
-    fn upsert(&mut self, csv: &[u8], sent: &Entry<'_>) -> Result<(), Failure> {
-        if self.upserts.len() + csv.len() + 1 > PIECE_BYTES {
-            self.close_fragment()?;
+    fn send(&mut self, group: u32, csv: &[u8], sent: &Entry<'_>) -> Result<(), Failure> {
+        let place = group.saturating_sub(1) as usize;
+        if self.open[place].csv.len() + csv.len() + 1 > self.piece_bytes {
+            self.close_fragment(place)?;
         }
-        self.upserts.extend_from_slice(csv);
-        self.upserts.push(b'\n');
-        self.rows += 1;
-        self.sent.push(sent)
+        let open = &mut self.open[place];
+        open.csv.extend_from_slice(csv);
+        open.csv.push(b'\n');
+        open.rows += 1;
+        open.sent.push(sent)
     }
 
-    fn close_fragment(&mut self) -> Result<(), Failure> {
-        let rows = mem::take(&mut self.rows);
+    fn close_fragment(&mut self, place: usize) -> Result<(), Failure> {
+        let group = self.open[place].group;
+        let Open { csv, rows, sent, .. } = mem::replace(&mut self.open[place], Open::new(group));
         if rows == 0 {
             return Ok(());
         }
-        let name = format!("upsert-{:03}", self.mapped.fragments.len());
+        let name = format!("{}-{:03}", self.operation.vendor(), self.mapped.fragments.len());
         let file = format!("{name}.csv");
-        let bytes = mem::take(&mut self.upserts);
-        let fragment = Fragment { chunk: self.chunk, file: file.clone(), rows, bytes: bytes.len() as u64 };
+        let bytes = csv.len() as u64;
+        let fragment = Fragment { chunk: self.chunk, again: None, group, file: file.clone(), rows, bytes };
         self.mapped.fragments.push(fragment);
-        (self.emit)(Piece { file, bytes })?;
-        let (bytes, _) = mem::replace(&mut self.sent, Writer::new(Vec::new())).finish()?;
-        (self.emit)(Piece { file: format!("{name}.sent.zst"), bytes })
+        (self.emit)(Piece { file, bytes: csv })?;
+        (self.emit)(Piece { file: format!("{name}.sent.zst"), bytes: sent.finish()?.0 })
     }
 
     fn removed(&mut self, entry: &Entry<'_>) -> Result<(), Failure> {
@@ -443,7 +494,7 @@ impl<'a> Output<'a> {
     }
 
     fn finish(mut self) -> Result<Mapped, Failure> {
-        self.close_fragment()?;
+        (0..self.open.len()).try_for_each(|place| self.close_fragment(place))?;
         self.close_removed()?;
         self.invalid.close(self.emit)?;
         self.held.close(self.emit)?;

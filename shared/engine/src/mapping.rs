@@ -7,7 +7,7 @@ mod resolve;
 
 use serde::{Deserialize, Serialize};
 
-use crate::contract::ColumnKind;
+use crate::{config::Operation, contract::ColumnKind};
 
 pub(crate) use header::Header;
 
@@ -18,6 +18,23 @@ pub struct Mapping {
     pub key: KeyRule,
     /// One CSV column each, in CSV order. The first is always the key.
     pub assignments: Vec<Assignment>,
+    /// What is done with a row.
+    #[serde(default)]
+    pub operation: Operation,
+    /// The assignment whose value names the parent, when rows of one parent are kept together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group_by: Option<usize>,
+    /// The result is only a part of the model, so a key that is not in it is not removed.
+    #[serde(default)]
+    pub narrowed: bool,
+}
+
+impl Mapping {
+    /// An upsert of every row of the model, in no groups.
+    #[must_use]
+    pub const fn new(key: KeyRule, assignments: Vec<Assignment>) -> Self {
+        Self { key, assignments, operation: Operation::Upsert, group_by: None, narrowed: false }
+    }
 }
 
 /// The key of a row: its text on the wire, by which the model is ordered.

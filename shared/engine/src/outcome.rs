@@ -1,34 +1,68 @@
 //! Joins what Salesforce says became of a job to what was sent, by key.
 //!
+//! [`join`] reads the result files. Rows of which they say nothing, or two things, are in doubt: [`Outcomes::doubt`]
+//! gives them out as they were sent, the org is asked for them, and [`Outcomes::verify`] takes the answers.
+//! [`Outcomes::write`] then says of every row what became of it: what the baseline learns, and which rows are worth
+//! another pass.
+//!
 //! Result files are unordered, re-quoted, and numbers come back re-formatted; columns are found by name, rows by the
 //! text of the key (<https://developer.salesforce.com/docs/atlas.en-us.api_asynch.meta/api_asynch/get_job_successful_results.htm>).
 
-use std::{
-    borrow::Cow,
-    collections::BTreeMap,
-    io::{self, Read},
-};
+use std::{collections::BTreeMap, io::Read};
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
-    ChunkNo, Failure,
+    ChunkNo, Failure, JobRef,
+    config::Operation,
     contract::ColumnKind,
-    document::{Collected, Sample},
+    document::{Again, Collected, Fragment, Sample},
+    map::PIECE_BYTES,
     mapping::KeyRule,
+    records::{Csv, push_number},
     segment::{Entry, Reader, Refused, Writer, id_checksum, stream_failure, without_checksum},
-    taxonomy::{self, RowClass},
+    taxonomy::{self, Next},
 };
 
 /// What is known of the job.
-#[derive(Clone, Copy, Debug)]
-pub struct JoinInput<'a> {
+#[derive(Clone, Debug)]
+pub struct JoinInput {
+    /// The job.
+    pub job: JobRef,
+    /// What was done with its rows.
+    pub operation: Operation,
     /// How keys are compared.
-    pub key: &'a KeyRule,
-    /// The external id field: the column of the result files that holds the key.
-    pub external_id: &'a str,
+    pub key: KeyRule,
+    /// The key field: the column of the result files that holds the key.
+    pub external_id: String,
     /// The state the job ended in, in the vendor's spelling.
-    pub state: &'a str,
+    pub state: String,
+}
+
+/// What the org said of a row in doubt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The record is as it was sent: the row was written.
+    Accepted,
+    /// There is no such record.
+    Absent,
+    /// There is a record with the key, and it differs from what was sent.
+    Different,
+}
+
+/// The code of a row that was to be inserted while a record with its key and another content is there.
+pub const ALREADY_THERE: &str = "ALREADY_THERE";
+
+/// What becomes of rows that are worth another pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Further {
+    /// They are handed on to the next wave.
+    Wave,
+    /// There is no further wave: what is left goes with the next run, and what keeps failing is held.
+    Last,
+    /// The org has no allowance left: what is left goes with the next run.
+    Exhausted,
 }
 
 /// A file that the join makes.
@@ -41,9 +75,17 @@ pub enum Output {
         /// The segment.
         bytes: Vec<u8>,
     },
-    /// A CSV (`key`) of the rows in none of the result files. There is one, even if it holds only its header.
+    /// A CSV (`key`) of the rows of which nothing is known. There is one, even if it holds only its header.
     Missing {
         /// The file.
+        bytes: Vec<u8>,
+    },
+    /// A file of rows that go again: `again-<chunk>-<n>.csv` with the rows as they were sent, or the segment of their
+    /// keys.
+    Again {
+        /// Its name in the folder of the job's results.
+        file: String,
+        /// Its content.
         bytes: Vec<u8>,
     },
 }
@@ -51,28 +93,27 @@ pub enum Output {
 /// Says of every row that was sent with a job what became of it: exactly one of created, updated, rejected,
 /// unprocessed and missing, so the counts always add up to the rows sent.
 ///
-/// `sent` are the segments of the sent keys with their chunk, in key order; the other inputs are the result files,
+/// `sent` are the segments of the sent keys with their fragment, in key order; the other inputs are the result files,
 /// each of which may be empty or nothing but a header.
 ///
 /// A row that Salesforce speaks of more than once is counted once, with the least certain of what was said:
-/// unprocessed before rejected before accepted. If that is a contradiction, the baseline learns nothing of the row,
-/// so the next run sends it again. A record that lacks cells is passed over, which leaves its row missing.
+/// unprocessed before rejected before accepted. If that is a contradiction, the row is in doubt. A record that lacks
+/// cells is passed over, which leaves its row missing.
 ///
 /// Memory is bounded by the job: about 30 bytes a row and the sent segments as they are stored.
 ///
 /// # Errors
 /// [`crate::Class::Bug`] when a result row carries a key that was not sent, a result file lacks a column, or a sent
-/// segment is not in order; whatever the streams and `emit` fail with.
+/// segment is not in order; whatever the streams fail with.
 pub fn join<R: Read>(
-    job: &JoinInput<'_>,
-    sent: impl Iterator<Item = Result<(ChunkNo, R), Failure>>,
+    job: JoinInput,
+    sent: impl Iterator<Item = Result<(Fragment, R), Failure>>,
     mut success: impl Read,
     mut failed: impl Read,
     mut unprocessed: impl Read,
-    emit: &mut dyn FnMut(Output) -> Result<(), Failure>,
-) -> Result<Collected, Failure> {
+) -> Result<Outcomes, Failure> {
     let sent = Sent::read(sent)?;
-    let mut outcomes = Outcomes::new(job, &sent)?;
+    let mut outcomes = Outcomes::new(job, sent)?;
     outcomes.read(Set::Success, &mut success)?;
     outcomes.read(Set::Failed, &mut failed)?;
     outcomes.read(Set::Unprocessed, &mut unprocessed)?;
@@ -82,8 +123,7 @@ pub fn join<R: Read>(
             outcomes.strangers
         )));
     }
-    outcomes.write(emit)?;
-    Ok(outcomes.collected())
+    Ok(outcomes)
 }
 
 /// Most samples of one code, and of a job.
@@ -91,10 +131,6 @@ const SAMPLES_PER_CODE: usize = 5;
 const SAMPLES: usize = 25;
 /// Most different codes that are counted apart.
 const CODES: usize = 1000;
-/// The largest record that is read: Salesforce takes 400,000 characters, and adds an id and an error.
-const MAX_RECORD: usize = 16 << 20;
-const BOM: &[u8] = b"\xef\xbb\xbf";
-
 /// The result files.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Set {
@@ -105,20 +141,23 @@ enum Set {
 
 /// The sent segments as they are stored: they are read twice, and nothing holds keys in less memory.
 struct Sent {
-    pieces: Vec<(ChunkNo, Vec<u8>)>,
+    pieces: Vec<(Fragment, Vec<u8>)>,
 }
 
 /// What became of a row. The numbers of the codes begin at [`Self::REJECTED`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Fate(u16);
 
-struct Outcomes<'a> {
-    job: &'a JoinInput<'a>,
-    sent: &'a Sent,
+/// What became of the rows of a job, as far as it is known.
+pub struct Outcomes {
+    job: JoinInput,
+    sent: Sent,
     index: Index,
     /// Made when a key of a case-insensitive field was not found as it was sent.
     folded: Option<Index>,
     fates: Vec<Fate>,
+    /// The row was accepted before: its Salesforce id was known when it was sent.
+    known: Vec<bool>,
     ids: Ids,
     codes: Vec<String>,
     samples: BTreeMap<u16, BTreeMap<String, Option<String>>>,
@@ -147,6 +186,7 @@ enum Form {
     Exact,
     Folded,
     Number,
+    RecordId,
 }
 
 /// The columns of a result file that are read, by position.
@@ -169,28 +209,51 @@ impl Set {
 }
 
 impl Sent {
-    fn read<R: Read>(sent: impl Iterator<Item = Result<(ChunkNo, R), Failure>>) -> Result<Self, Failure> {
+    fn read<R: Read>(sent: impl Iterator<Item = Result<(Fragment, R), Failure>>) -> Result<Self, Failure> {
         let mut pieces = Vec::new();
         for piece in sent {
-            let (chunk, mut input) = piece?;
+            let (fragment, mut input) = piece?;
             let mut bytes = Vec::new();
             input.read_to_end(&mut bytes).map_err(|error| stream_failure("sent keys", error))?;
             bytes.shrink_to_fit();
-            pieces.push((chunk, bytes));
+            pieces.push((fragment, bytes));
         }
         Ok(Self { pieces })
     }
 
-    /// Calls `each` with the number of every row, its chunk and its entry.
+    /// Calls `each` with the number of every row, its fragment and its entry.
     fn each(
         &self,
-        mut each: impl FnMut(usize, ChunkNo, &Entry<'_>) -> Result<(), Failure>,
+        mut each: impl FnMut(usize, &Fragment, &Entry<'_>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let mut row = 0;
-        for (chunk, bytes) in &self.pieces {
+        for (fragment, bytes) in &self.pieces {
             let mut reader = Reader::new(bytes.as_slice());
             while let Some(entry) = reader.advance()? {
-                each(row, *chunk, &entry)?;
+                each(row, fragment, &entry)?;
+                row += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Self::each`], with the CSV row as it was sent. `uploads` are the fragments in the order of the job.
+    fn each_with_csv<R: Read>(
+        &self,
+        mut uploads: impl Iterator<Item = Result<R, Failure>>,
+        mut each: impl FnMut(usize, &Fragment, &Entry<'_>, &[u8]) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let mut row = 0;
+        for (fragment, bytes) in &self.pieces {
+            let torn = || Failure::bug(format!("`{}` holds other rows than its keys say", fragment.file));
+            let mut upload = uploads.next().ok_or_else(torn)??;
+            let mut csv = Csv::new("sent rows", &mut upload);
+            let mut reader = Reader::new(bytes.as_slice());
+            while let Some(entry) = reader.advance()? {
+                if !csv.next(1)? || csv.cell(0) != entry.key {
+                    return Err(torn());
+                }
+                each(row, fragment, &entry, csv.raw())?;
                 row += 1;
             }
         }
@@ -224,6 +287,11 @@ impl Fate {
         }
     }
 
+    /// Nothing is said of the row, or two things that exclude each other.
+    const fn doubtful(self) -> bool {
+        self.0 == 0 || self.0 & Self::CONTRADICTED != 0
+    }
+
     /// Both are said of one row. The order of the numbers is the order of certainty.
     fn and(self, other: Self) -> Self {
         let stronger = (self.0 & !Self::CONTRADICTED).max(other.0) | (self.0 & Self::CONTRADICTED);
@@ -233,18 +301,28 @@ impl Fate {
     }
 }
 
-impl<'a> Outcomes<'a> {
-    fn new(job: &'a JoinInput<'a>, sent: &'a Sent) -> Result<Self, Failure> {
-        let form = if job.key.kind == ColumnKind::Fixed { Form::Number } else { Form::Exact };
-        let index = Index::new(sent, form)?;
+impl Outcomes {
+    fn new(job: JoinInput, sent: Sent) -> Result<Self, Failure> {
+        let form = match job.key.kind {
+            _ if job.external_id == "Id" => Form::RecordId,
+            ColumnKind::Fixed => Form::Number,
+            _ => Form::Exact,
+        };
+        let index = Index::new(&sent, form)?;
         if index.hashes.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err(Failure::bug("a job was sent the same key twice"));
         }
         let rows = index.rows.len();
+        let mut known = Vec::with_capacity(rows);
+        sent.each(|_, _, entry| {
+            known.push(entry.id.is_some());
+            Ok(())
+        })?;
         Ok(Self {
             job,
             sent,
             index,
+            known,
             folded: None,
             fates: vec![Fate::MISSING; rows],
             ids: Ids { packed: vec![[0; 15]; rows], others: BTreeMap::new() },
@@ -260,7 +338,7 @@ impl<'a> Outcomes<'a> {
             return Ok(());
         }
         let header: Vec<String> = (0..file.len()).map(|cell| file.cell(cell).into_owned()).collect();
-        let columns = match Columns::find(set, &header, self.job.external_id) {
+        let columns = match Columns::find(set, &header, &self.job.external_id) {
             // A file without rows needs no columns.
             Err(failure) => return if file.next(1)? { Err(failure) } else { Ok(()) },
             Ok(columns) => columns,
@@ -290,7 +368,8 @@ impl<'a> Outcomes<'a> {
             Fate::rejected(code)
         } else if let Some(created) = columns.created {
             self.ids.set(row, &columns.id.map(cell).unwrap_or_default());
-            if file.cell(created).eq_ignore_ascii_case("true") { Fate::CREATED } else { Fate::UPDATED }
+            let created = file.cell(created).eq_ignore_ascii_case("true");
+            if created || self.job.operation == Operation::Insert { Fate::CREATED } else { Fate::UPDATED }
         } else {
             Fate::UNPROCESSED
         };
@@ -300,11 +379,11 @@ impl<'a> Outcomes<'a> {
 
     fn find(&mut self, key: &str) -> Result<Option<usize>, Failure> {
         let found = self.index.find(key);
-        if found.is_some() || !self.job.key.fold_case || self.index.form == Form::Number {
+        if found.is_some() || !self.job.key.fold_case || self.index.form != Form::Exact {
             return Ok(found);
         }
         if self.folded.is_none() {
-            self.folded = Some(Index::new(self.sent, Form::Folded)?);
+            self.folded = Some(Index::new(&self.sent, Form::Folded)?);
         }
         Ok(self.folded.as_ref().and_then(|folded| folded.find(key)))
     }
@@ -337,19 +416,96 @@ impl<'a> Outcomes<'a> {
         u16::try_from(number).expect("there are at most a thousand codes")
     }
 
-    fn write(&self, emit: &mut dyn FnMut(Output) -> Result<(), Failure>) -> Result<(), Failure> {
+    /// How many rows are in doubt: nothing is said of them, or two things that exclude each other.
+    #[must_use]
+    pub fn doubtful(&self) -> usize {
+        self.fates.iter().filter(|fate| fate.doubtful()).count()
+    }
+
+    /// Hands the rows in doubt to `emit`, as they were sent, in pieces. `uploads` are the fragments of the job in its
+    /// order.
+    ///
+    /// # Errors
+    /// [`crate::Class::Bug`] when the fragments hold other rows than their keys say; whatever the streams and `emit`
+    /// fail with.
+    pub fn doubt<R: Read>(
+        &self,
+        uploads: impl Iterator<Item = Result<R, Failure>>,
+        emit: &mut dyn FnMut(Vec<u8>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let mut piece = Vec::new();
+        self.sent.each_with_csv(uploads, |row, _, _, csv| {
+            if !self.fates[row].doubtful() {
+                return Ok(());
+            }
+            if piece.len() + csv.len() >= PIECE_BYTES {
+                emit(std::mem::take(&mut piece))?;
+            }
+            piece.extend_from_slice(csv);
+            piece.push(b'\n');
+            Ok(())
+        })?;
+        if piece.is_empty() { Ok(()) } else { emit(piece) }
+    }
+
+    /// Takes what the org said of a row in doubt, by its key as it was sent.
+    ///
+    /// # Errors
+    /// [`crate::Class::Bug`] when there is no such row.
+    pub fn verify(&mut self, key: &str, verdict: Verdict, id: &str) -> Result<(), Failure> {
+        let row = self.index.find(key).ok_or_else(|| Failure::bug("a key was verified that was not sent"))?;
+        let insert = self.job.operation == Operation::Insert;
+        let created = insert || (self.job.operation == Operation::Upsert && !self.known[row]);
+        self.fates[row] = match verdict {
+            Verdict::Accepted if created => Fate::CREATED,
+            Verdict::Accepted => Fate::UPDATED,
+            Verdict::Different if insert => Fate::rejected(self.reject(key, ALREADY_THERE, &[])),
+            Verdict::Absent | Verdict::Different => Fate::UNPROCESSED,
+        };
+        if verdict == Verdict::Accepted {
+            self.ids.set(row, id);
+        }
+        Ok(())
+    }
+
+    /// Writes what became of the rows, and counts them. `uploads` are the fragments of the job in its order; they are
+    /// read only if rows go again.
+    ///
+    /// # Errors
+    /// [`crate::Class::Bug`] when the fragments hold other rows than their keys say; whatever the streams and `emit`
+    /// fail with.
+    pub fn write<R: Read>(
+        self,
+        further: Further,
+        uploads: impl Iterator<Item = Result<R, Failure>>,
+        emit: &mut dyn FnMut(Output) -> Result<(), Failure>,
+    ) -> Result<Collected, Failure> {
+        self.deltas(further, emit)?;
+        let fragments = if self.fates.iter().any(|fate| self.again(*fate, further)) {
+            self.write_again(further, uploads, emit)?
+        } else {
+            Vec::new()
+        };
+        Ok(self.collected(further, fragments))
+    }
+
+    fn deltas(
+        &self,
+        further: Further,
+        emit: &mut dyn FnMut(Output) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
         let mut missing = b"key\n".to_vec();
         let mut open: Option<(ChunkNo, Writer<Vec<u8>>)> = None;
         let mut id = String::new();
-        self.sent.each(|row, chunk, entry| {
+        self.sent.each(|row, fragment, entry| {
             if self.fates[row] == Fate::MISSING {
                 push_quoted(&mut missing, entry.key);
             }
-            if open.as_ref().is_none_or(|(number, _)| *number != chunk) {
-                finish(open.replace((chunk, Writer::new(Vec::new()))), emit)?;
+            if open.as_ref().is_none_or(|(number, _)| *number != fragment.chunk) {
+                finish(open.replace((fragment.chunk, Writer::new(Vec::new()))), emit)?;
             }
             self.ids.read(row, &mut id);
-            match (self.delta(row, entry, &id)?, &mut open) {
+            match (self.delta(row, entry, &id, further)?, &mut open) {
                 (Some(delta), Some((_, writer))) => writer.push(&delta),
                 _ => Ok(()),
             }
@@ -358,38 +514,87 @@ impl<'a> Outcomes<'a> {
         emit(Output::Missing { bytes: missing })
     }
 
+    /// The row is worth another pass, and there is one.
+    fn again(&self, fate: Fate, further: Further) -> bool {
+        if further != Further::Wave || fate.doubtful() {
+            return false;
+        }
+        let code = fate.code().map(|code| self.codes[usize::from(code)].as_str());
+        fate == Fate::UNPROCESSED || code.is_some_and(|code| taxonomy::next(code, false) == Next::Again)
+    }
+
+    fn write_again<R: Read>(
+        &self,
+        further: Further,
+        uploads: impl Iterator<Item = Result<R, Failure>>,
+        emit: &mut dyn FnMut(Output) -> Result<(), Failure>,
+    ) -> Result<Vec<Fragment>, Failure> {
+        let mut pieces = Pieces { job: self.job.job, made: Vec::new(), open: None };
+        self.sent.each_with_csv(uploads, |row, fragment, entry, csv| {
+            if self.again(self.fates[row], further) {
+                pieces.push(fragment, entry, csv, emit)
+            } else {
+                Ok(())
+            }
+        })?;
+        pieces.close(emit)?;
+        Ok(pieces.made)
+    }
+
     /// What the next baseline learns of a row.
-    fn delta<'b>(&'b self, row: usize, sent: &Entry<'b>, id: &'b str) -> Result<Option<Entry<'b>>, Failure> {
+    fn delta<'b>(
+        &'b self,
+        row: usize,
+        sent: &Entry<'b>,
+        id: &'b str,
+        further: Further,
+    ) -> Result<Option<Entry<'b>>, Failure> {
         let fingerprint = sent.accepted.ok_or_else(|| Failure::bug("a sent key carries no `fingerprint`"))?;
         let fate = self.fates[row];
         if fate.accepted() {
             let id = (!id.is_empty()).then_some(id);
             return Ok(Some(Entry { id, accepted: Some(fingerprint), ..Entry::key(sent.key) }));
         }
-        let code = fate.code().filter(|_| fate.0 & Fate::CONTRADICTED == 0);
+        let code = fate.code().filter(|_| !fate.doubtful());
+        let last = further == Further::Last;
         let held = code
             .map(|code| self.codes[usize::from(code)].as_str())
-            .filter(|code| taxonomy::classify(code) == RowClass::Data);
+            .filter(|code| taxonomy::next(code, last) == Next::Held);
         Ok(held.map(|code| Entry { refused: Some(Refused { fingerprint, code }), ..Entry::key(sent.key) }))
     }
 
-    fn collected(self) -> Collected {
-        let state = self.job.state.to_owned();
+    fn collected(self, further: Further, fragments: Vec<Fragment>) -> Collected {
+        let state = self.job.state.clone();
         let mut collected = Collected { state, sent: self.fates.len() as u64, ..Collected::default() };
-        let mut rejected = vec![0; self.codes.len()];
+        let mut again = Again { fragments, ..Again::default() };
+        let mut rejected = vec![(0, 0); self.codes.len()];
         for fate in &self.fates {
+            let goes_again = u64::from(self.again(*fate, further));
             match (*fate, fate.code()) {
                 (Fate::CREATED, _) => collected.created += 1,
                 (Fate::UPDATED, _) => collected.updated += 1,
                 (Fate::MISSING, _) => collected.missing += 1,
-                (_, Some(code)) => rejected[usize::from(code)] += 1,
-                (_, None) => collected.unprocessed += 1,
+                (_, Some(code)) => {
+                    let (all, of_those) = &mut rejected[usize::from(code)];
+                    *all += 1;
+                    *of_those += goes_again;
+                }
+                (_, None) => {
+                    collected.unprocessed += 1;
+                    again.unprocessed += goes_again;
+                }
             }
         }
         collected.samples = self.samples();
-        let counted = self.codes.into_iter().zip(rejected).filter(|(_, rows)| *rows > 0);
-        collected.rejected = counted.collect();
-        collected
+        for (code, (all, of_those)) in self.codes.into_iter().zip(rejected) {
+            if of_those > 0 {
+                again.rejected.insert(code.clone(), of_those);
+            }
+            if all > 0 {
+                collected.rejected.insert(code, all);
+            }
+        }
+        Collected { again, ..collected }
     }
 
     fn samples(&self) -> Vec<Sample> {
@@ -405,6 +610,63 @@ impl<'a> Outcomes<'a> {
             })
         });
         samples.take(SAMPLES).collect()
+    }
+}
+
+/// The files of rows that go again, as they are filled.
+struct Pieces {
+    job: JobRef,
+    made: Vec<Fragment>,
+    open: Option<OpenPiece>,
+}
+
+struct OpenPiece {
+    fragment: Fragment,
+    csv: Vec<u8>,
+    sent: Writer<Vec<u8>>,
+}
+
+impl Pieces {
+    fn push(
+        &mut self,
+        from: &Fragment,
+        entry: &Entry<'_>,
+        csv: &[u8],
+        emit: &mut dyn FnMut(Output) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let fits = |open: &OpenPiece| {
+            let same = open.fragment.chunk == from.chunk && open.fragment.group == from.group;
+            same && open.csv.len() + csv.len() < PIECE_BYTES
+        };
+        if !self.open.as_ref().is_some_and(fits) {
+            self.close(emit)?;
+        }
+        let (chunk, group, number) = (from.chunk, from.group, self.made.len());
+        let open = self.open.get_or_insert_with(|| OpenPiece {
+            fragment: Fragment {
+                chunk,
+                again: Some(self.job),
+                group,
+                file: format!("again-{chunk:05}-{number:03}.csv"),
+                rows: 0,
+                bytes: 0,
+            },
+            csv: Vec::new(),
+            sent: Writer::new(Vec::new()),
+        });
+        open.fragment.rows += 1;
+        open.csv.extend_from_slice(csv);
+        open.csv.push(b'\n');
+        open.sent.push(entry)
+    }
+
+    fn close(&mut self, emit: &mut dyn FnMut(Output) -> Result<(), Failure>) -> Result<(), Failure> {
+        let Some(OpenPiece { mut fragment, csv, sent }) = self.open.take() else { return Ok(()) };
+        fragment.bytes = csv.len() as u64;
+        emit(Output::Again { file: fragment.file.clone(), bytes: csv })?;
+        emit(Output::Again { file: fragment.sent_file(), bytes: sent.finish()?.0 })?;
+        self.made.push(fragment);
+        Ok(())
     }
 }
 
@@ -473,6 +735,7 @@ impl Form {
         scratch.clear();
         match self {
             Self::Exact => return xxh3_64(key.as_bytes()),
+            Self::RecordId => return xxh3_64(without_checksum(key).unwrap_or(key).as_bytes()),
             Self::Folded => scratch.extend(key.chars().flat_map(char::to_lowercase)),
             Self::Number if push_number(scratch, key).is_some() => {}
             Self::Number => scratch.push_str(key),
@@ -508,151 +771,6 @@ impl Columns {
     }
 }
 
-/// A result file, read record by record: never more than one record and a buffer is in memory. NULs are dropped.
-///
-/// Tolerant where results were seen to be careless: a quote within a quoted cell ends it only before a comma or
-/// the end of the record. A record ends at a line feed with an even number of quotes before it.
-struct Csv<'a> {
-    name: &'static str,
-    input: &'a mut dyn Read,
-    buffer: Vec<u8>,
-    /// What of the buffer is filled and not yet read.
-    at: usize,
-    filled: usize,
-    ended: bool,
-    cells: Vec<Cell>,
-}
-
-/// Where a cell is in the buffer, and whether it holds doubled quotes.
-#[derive(Clone, Copy)]
-struct Cell {
-    from: usize,
-    to: usize,
-    escaped: bool,
-}
-
-impl<'a> Csv<'a> {
-    fn new(name: &'static str, input: &'a mut dyn Read) -> Self {
-        let buffer = vec![0; 256 << 10];
-        Self { name, input, buffer, at: 0, filled: 0, ended: false, cells: Vec::new() }
-    }
-
-    /// Goes to the header, past a byte order mark. False when there is none.
-    fn header(&mut self) -> Result<bool, Failure> {
-        while self.filled < BOM.len() && !self.ended {
-            self.fill()?;
-        }
-        if self.buffer[..self.filled].starts_with(BOM) {
-            self.at = BOM.len();
-        }
-        self.next(usize::MAX)
-    }
-
-    /// Goes to the next record and finds its first cells, up to `wanted` of them. False at the end.
-    fn next(&mut self, wanted: usize) -> Result<bool, Failure> {
-        let (mut seen, mut quotes) = (0, 0);
-        loop {
-            let from = self.at + seen;
-            let end = memchr::memchr(b'\n', &self.buffer[from..self.filled]).map(|place| from + place);
-            quotes += memchr::memchr_iter(b'"', &self.buffer[from..end.unwrap_or(self.filled)]).count();
-            match end {
-                Some(end) if quotes % 2 == 0 => {
-                    let record = self.at;
-                    (self.at, seen, quotes) = (end + 1, 0, 0);
-                    if self.split(record, end, wanted) {
-                        return Ok(true);
-                    }
-                }
-                Some(end) => seen = end + 1 - self.at,
-                None if self.ended => {
-                    let record = self.at;
-                    self.at = self.filled;
-                    return Ok(quotes % 2 == 0 && self.split(record, self.filled, wanted));
-                }
-                None => {
-                    seen = self.filled - self.at;
-                    self.fill()?;
-                }
-            }
-        }
-    }
-
-    /// Finds the cells of a record. False when it is an empty line.
-    fn split(&mut self, mut at: usize, mut end: usize, wanted: usize) -> bool {
-        self.cells.clear();
-        if self.buffer[at..end].ends_with(b"\r") {
-            end -= 1;
-        }
-        if at == end {
-            return false;
-        }
-        while self.cells.len() < wanted {
-            let (cell, next) = cell(&self.buffer, at, end);
-            self.cells.push(cell);
-            if next == end {
-                break;
-            }
-            at = next + 1;
-        }
-        true
-    }
-
-    const fn len(&self) -> usize {
-        self.cells.len()
-    }
-
-    /// The text of a cell; empty when there is no such cell, or it is not UTF-8.
-    fn cell(&self, cell: usize) -> Cow<'_, str> {
-        let Some(cell) = self.cells.get(cell) else { return Cow::Borrowed("") };
-        let text = std::str::from_utf8(&self.buffer[cell.from..cell.to]).unwrap_or_default();
-        if cell.escaped { Cow::Owned(text.replace("\"\"", "\"")) } else { Cow::Borrowed(text) }
-    }
-
-    /// Moves what is left to the front and reads on behind it.
-    fn fill(&mut self) -> Result<(), Failure> {
-        self.buffer.copy_within(self.at..self.filled, 0);
-        (self.filled, self.at) = (self.filled - self.at, 0);
-        if self.filled == self.buffer.len() {
-            if self.filled >= MAX_RECORD {
-                return Err(Failure::bug(format!(
-                    "the {} hold a record longer than any that was sent",
-                    self.name
-                )));
-            }
-            self.buffer.resize(self.filled * 2, 0);
-        }
-        let room = &mut self.buffer[self.filled..];
-        match self.input.read(room) {
-            Ok(read) => {
-                self.ended = read == 0;
-                self.filled += strip_nuls(&mut room[..read]);
-                Ok(())
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
-            Err(error) => Err(stream_failure(self.name, error)),
-        }
-    }
-}
-
-/// The cell at `at` of a record that ends at `end`, and where it ends: at a comma, or at `end`.
-fn cell(record: &[u8], at: usize, end: usize) -> (Cell, usize) {
-    if at == end || record[at] != b'"' {
-        let to = memchr::memchr(b',', &record[at..end]).map_or(end, |place| at + place);
-        return (Cell { from: at, to, escaped: false }, to);
-    }
-    let (mut from, mut escaped) = (at + 1, false);
-    while let Some(quote) = memchr::memchr(b'"', &record[from..end]).map(|place| from + place) {
-        let after = quote + 1;
-        if after == end || record[after] == b',' {
-            return (Cell { from: at + 1, to: quote, escaped }, after);
-        }
-        let doubled = record[after] == b'"';
-        escaped |= doubled;
-        from = after + usize::from(doubled);
-    }
-    (Cell { from: at + 1, to: end, escaped }, end)
-}
-
 fn finish(
     open: Option<(ChunkNo, Writer<Vec<u8>>)>,
     emit: &mut dyn FnMut(Output) -> Result<(), Failure>,
@@ -662,47 +780,8 @@ fn finish(
     emit(Output::Delta { chunk, bytes })
 }
 
-/// Moves the bytes that are not NUL to the front, and returns how many there are.
-fn strip_nuls(bytes: &mut [u8]) -> usize {
-    let Some(first) = memchr::memchr(0, bytes) else { return bytes.len() };
-    let mut kept = first;
-    for at in first..bytes.len() {
-        if bytes[at] != 0 {
-            bytes[kept] = bytes[at];
-            kept += 1;
-        }
-    }
-    kept
-}
-
 fn bucket(hash: u64, shift: u32) -> usize {
     hash.checked_shr(shift).unwrap_or(0) as usize
-}
-
-/// Writes a decimal in the one form that all spellings of the same number have: sign, digits without zeros at either
-/// end, power of ten. `912260031`, `912260031.0` and `9.12260031E8` become the same. None when it is not a decimal.
-fn push_number(out: &mut String, text: &str) -> Option<()> {
-    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
-        None => (text, 0),
-    };
-    let digits = mantissa.strip_prefix(['-', '+']).unwrap_or(mantissa);
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let all = || whole.bytes().chain(fraction.bytes());
-    if all().next().is_none() || !all().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    if mantissa.starts_with('-') && all().any(|byte| byte != b'0') {
-        out.push('-');
-    }
-    let begin = out.len();
-    out.extend(all().skip_while(|byte| *byte == b'0').map(char::from));
-    let significant = out[begin..].trim_end_matches('0').len();
-    let zeros = out.len() - begin - significant;
-    out.truncate(begin + significant);
-    let power = i64::from(exponent) - fraction.len() as i64 + zeros as i64;
-    out.push_str(&if significant == 0 { "0".to_owned() } else { format!("e{power}") });
-    Some(())
 }
 
 /// The named fields, if they are fields: a message that does not keep to the grammar might leave a value there.

@@ -1,11 +1,14 @@
 //! Packs fragments into jobs and freezes the result.
 
+use std::collections::BTreeMap;
+
 use crate::{
     Failure,
-    config::Sync,
+    config::{Api, Operation, Sync},
     csv,
-    document::{Fragment, Mapped, Plan, PlannedJob},
+    document::{Collected, Fragment, Mapped, Plan, PlannedJob},
     mapping::Mapping,
+    quota,
 };
 
 /// Most bytes that Salesforce takes as one upload.
@@ -18,29 +21,49 @@ pub const MAX_UPLOAD: u64 = 100_000_000;
 /// <https://developer.salesforce.com/docs/atlas.en-us.salesforce_app_limits_cheatsheet.meta/salesforce_app_limits_cheatsheet/salesforce_app_limits_platform_bulkapi.htm>
 pub const MAX_ROWS: u64 = 150_000_000;
 
-/// The jobs of a wave: every fragment of `chunks` (given in key order) exactly once, in key order, in as few jobs
-/// as that order allows. Without changes there are no jobs.
+/// From so many rows on, Salesforce advises the Bulk API.
+///
+/// <https://developer.salesforce.com/docs/atlas.en-us.api_asynch.meta/api_asynch/asynch_api_intro.htm>
+pub const BULK_FROM_ROWS: u64 = 2_000;
+
+/// The jobs of the first wave: every fragment of `chunks` (given in key order) exactly once, in key order, in as few
+/// jobs as that order and the groups allow. Without changes there are no jobs.
 ///
 /// # Errors
 /// [`crate::Class::Guard`] when the model is empty and the baseline is not; [`crate::Class::Configuration`] when
 /// `load.max_job_bytes` is more than Salesforce takes or less than one fragment; [`crate::Class::Bug`] when the
 /// counts of a chunk do not add up or fragments are out of order.
-pub fn plan(wave: u32, sync: &Sync, mapping: &Mapping, chunks: &[Mapped]) -> Result<Plan, Failure> {
-    let limit = sync.load.max_job_bytes;
-    if limit > MAX_UPLOAD {
-        return Err(Failure::configuration(format!(
-            "`load.max_job_bytes` is {limit}, Salesforce takes 100,000,000"
-        ))
-        .hint("leave it out: the default is 90,000,000"));
-    }
+pub fn plan(sync: &Sync, mapping: &Mapping, chunks: &[Mapped]) -> Result<Plan, Failure> {
     chunks.iter().enumerate().try_for_each(|(number, chunk)| check_counts(number, chunk))?;
     let totals = total(chunks);
-    guard(&totals)?;
+    if !mapping.narrowed {
+        guard(&totals)?;
+    }
     let header = header(sync, mapping)?;
-    let jobs = pack(chunks.iter().flat_map(|chunk| &chunk.fragments), header.len() as u64, limit)?;
+    let jobs = pack(sync, chunks.iter().flat_map(|chunk| &chunk.fragments), header.len() as u64)?;
+    let prediction = quota::predict(&jobs);
     let external_id = sync.key.field.clone();
     let object = sync.destination.object.clone();
-    Ok(Plan { wave, object, operation: "upsert".to_owned(), external_id, header, jobs, totals })
+    let operation = sync.destination.operation.vendor().to_owned();
+    Ok(Plan { wave: 1, object, operation, external_id, header, jobs, prediction, totals })
+}
+
+/// The jobs of the wave after `before`: the rows of its jobs that are worth another pass. None when there are no such
+/// rows, or when the sync allows no more waves.
+///
+/// # Errors
+/// As [`plan`].
+pub fn next_wave(sync: &Sync, before: &Plan, collected: &[Collected]) -> Result<Option<Plan>, Failure> {
+    let mut fragments: Vec<_> = collected.iter().flat_map(|job| &job.again.fragments).collect();
+    if fragments.is_empty() || before.wave >= sync.load.waves {
+        return Ok(None);
+    }
+    // Jobs of one group follow each other in key order, and so do the files of a job.
+    fragments.sort_by_key(|fragment| (fragment.chunk, fragment.again, &fragment.file));
+    let jobs = pack(sync, fragments.into_iter(), before.header.len() as u64)?;
+    let prediction = quota::predict(&jobs);
+    let plan = Plan { wave: before.wave + 1, jobs, prediction, totals: Mapped::default(), ..before.clone() };
+    Ok(Some(plan))
 }
 
 /// The counts of all chunks together, without fragments and samples.
@@ -51,12 +74,12 @@ pub fn total(chunks: &[Mapped]) -> Mapped {
         totals.read += chunk.read;
         totals.unchanged += chunk.unchanged;
         totals.held += chunk.held;
+        for (code, rows) in &chunk.invalid {
+            *totals.invalid.entry(code.clone()).or_default() += rows;
+        }
         totals.added += chunk.added;
         totals.changed += chunk.changed;
         totals.removed += chunk.removed;
-        for (reason, rows) in &chunk.invalid {
-            *totals.invalid.entry(reason.clone()).or_default() += rows;
-        }
     }
     totals
 }
@@ -95,50 +118,88 @@ fn header(sync: &Sync, mapping: &Mapping) -> Result<String, Failure> {
     Ok(csv::header(mapping))
 }
 
-/// Fills one job after the other: with the order given, no other split has fewer jobs.
-fn pack<'a>(
-    fragments: impl Iterator<Item = &'a Fragment>,
+/// How large a job may become.
+#[derive(Clone, Copy)]
+struct Room {
+    api: Api,
     header: u64,
-    limit: u64,
-) -> Result<Vec<PlannedJob>, Failure> {
-    let mut jobs: Vec<PlannedJob> = Vec::new();
-    let mut chunk = 0;
-    for fragment in fragments {
-        check_fragment(fragment, header, limit)?;
-        if fragment.chunk < chunk {
-            return Err(Failure::bug(format!(
-                "the fragments of chunk `{}` are out of order",
-                fragment.chunk
-            )));
+    bytes: u64,
+    rows: u64,
+}
+
+impl Room {
+    /// The interface is chosen by the rows of the whole wave, unless the sync names it.
+    fn of(sync: &Sync, rows: u64, header: u64) -> Result<Self, Failure> {
+        let bytes = sync.load.max_job_bytes;
+        if bytes > MAX_UPLOAD {
+            return Err(Failure::configuration(format!(
+                "`load.max_job_bytes` is {bytes}, Salesforce takes 100,000,000"
+            ))
+            .hint("leave it out: the default is 90,000,000"));
         }
-        chunk = fragment.chunk;
-        match jobs.last_mut().filter(|job| fits(job, fragment, limit)) {
-            Some(job) => add(job, fragment),
-            None => {
-                let mut job = PlannedJob { fragments: Vec::new(), rows: 0, bytes: header };
-                add(&mut job, fragment);
-                jobs.push(job);
-            }
-        }
+        let few = rows < BULK_FROM_ROWS && sync.destination.operation != Operation::HardDelete;
+        let api = match sync.load.api {
+            Api::Auto if few => Api::Rest,
+            Api::Auto => Api::Bulk,
+            named => named,
+        };
+        let rows = if api == Api::Rest { BULK_FROM_ROWS } else { MAX_ROWS };
+        Ok(Self { api, header, bytes, rows })
     }
+
+    fn job(self, turn: u32) -> PlannedJob {
+        PlannedJob { api: self.api, turn, fragments: Vec::new(), rows: 0, bytes: self.header }
+    }
+
+    fn fits(self, job: &PlannedJob, fragment: &Fragment) -> bool {
+        job.bytes + fragment.bytes <= self.bytes && job.rows + fragment.rows <= self.rows
+    }
+
+    fn check(self, fragment: &Fragment) -> Result<(), Failure> {
+        let bytes = self.header + fragment.bytes;
+        let (file, chunk, rows) = (&fragment.file, fragment.chunk, fragment.rows);
+        let what = format!("`{file}` of chunk `{chunk}` makes an upload of {bytes} bytes");
+        if bytes > MAX_UPLOAD || rows > MAX_ROWS {
+            return Err(Failure::bug(format!("{what} and {rows} rows: more than Salesforce takes")));
+        }
+        if bytes > self.bytes {
+            return Err(Failure::configuration(format!("{what}, `load.max_job_bytes` is {}", self.bytes))
+                .hint("raise `load.max_job_bytes`: the default is 90,000,000"));
+        }
+        Ok(())
+    }
+}
+
+/// Fills one job of a group after the other: with the order given, no other split has fewer jobs. The jobs of one
+/// group lock the same parents, so each has a turn of its own; those of rows without a group run side by side.
+fn pack<'a>(
+    sync: &Sync,
+    fragments: impl Iterator<Item = &'a Fragment> + Clone,
+    header: u64,
+) -> Result<Vec<PlannedJob>, Failure> {
+    let room = Room::of(sync, fragments.clone().map(|fragment| fragment.rows).sum(), header)?;
+    let mut groups: BTreeMap<u32, Vec<PlannedJob>> = BTreeMap::new();
+    for fragment in fragments {
+        room.check(fragment)?;
+        let jobs = groups.entry(fragment.group).or_default();
+        in_order(jobs, fragment)?;
+        if !jobs.last().is_some_and(|job| room.fits(job, fragment)) {
+            let turn = if fragment.group == 0 { 0 } else { jobs.len() };
+            jobs.push(room.job(u32::try_from(turn).map_err(|_| Failure::bug("too many jobs"))?));
+        }
+        add(jobs.last_mut().expect("a job was pushed"), fragment);
+    }
+    let mut jobs: Vec<_> = groups.into_values().flatten().collect();
+    jobs.sort_by_key(|job| job.turn);
     Ok(jobs)
 }
 
-fn check_fragment(fragment: &Fragment, header: u64, limit: u64) -> Result<(), Failure> {
-    let bytes = header + fragment.bytes;
-    let what = format!("`{}` of chunk `{}` makes an upload of {bytes} bytes", fragment.file, fragment.chunk);
-    if bytes > MAX_UPLOAD || fragment.rows > MAX_ROWS {
-        return Err(Failure::bug(format!("{what} and {} rows: more than Salesforce takes", fragment.rows)));
+fn in_order(jobs: &[PlannedJob], fragment: &Fragment) -> Result<(), Failure> {
+    let last = jobs.last().and_then(|job| job.fragments.last());
+    if last.is_none_or(|last| last.chunk <= fragment.chunk) {
+        return Ok(());
     }
-    if bytes > limit {
-        return Err(Failure::configuration(format!("{what}, `load.max_job_bytes` is {limit}"))
-            .hint("raise `load.max_job_bytes`: the default is 90,000,000"));
-    }
-    Ok(())
-}
-
-fn fits(job: &PlannedJob, fragment: &Fragment, limit: u64) -> bool {
-    job.bytes + fragment.bytes <= limit && job.rows + fragment.rows <= MAX_ROWS
+    Err(Failure::bug(format!("the fragments of chunk `{}` are out of order", fragment.chunk)))
 }
 
 fn add(job: &mut PlannedJob, fragment: &Fragment) {

@@ -7,8 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     JobRef, RunId, RunRef, SyncName,
-    document::{Collected, Failed, Mapped, Mode, Sample},
-    layout, taxonomy,
+    config::{Api, Operation, Quota, Share},
+    document::{Collected, Failed, Mapped, Mode, PlannedJob, Prediction, Sample, Stopped},
+    layout,
+    quota::{self, Allowance, Limits},
+    taxonomy,
 };
 
 /// What a report is made from.
@@ -20,10 +23,22 @@ pub struct Input<'a> {
     pub mode: Mode,
     /// The object written to.
     pub object: &'a str,
+    /// What was done with its records.
+    pub operation: Operation,
     /// When the run began.
     pub started: Timestamp,
     /// When it was over.
     pub finished: Timestamp,
+    /// Passes of Load that were planned.
+    pub waves: u32,
+    /// What all of them were predicted to take of the org's allowances.
+    pub prediction: Prediction,
+    /// The allowances before the first, when it came to that.
+    pub limits: Option<Limits>,
+    /// What the sync keeps of them for others.
+    pub quota: &'a Quota,
+    /// Why the sync stands still from now on, if it does.
+    pub stopped: Option<&'a Stopped>,
     /// The counts of all chunks together; its samples, if any, are those of the invalid rows.
     pub totals: &'a Mapped,
     /// What became of the jobs that were collected, in order.
@@ -40,8 +55,19 @@ pub struct JobOutcome {
     /// The vendor's id of it, if it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_id: Option<String>,
+    /// The bulk batches it took.
+    pub batches: u64,
     /// What became of its rows.
     pub collected: Collected,
+}
+
+impl JobOutcome {
+    /// What became of a job as it was planned.
+    #[must_use]
+    pub fn new(job: JobRef, planned: &PlannedJob, job_id: Option<String>, collected: Collected) -> Self {
+        let batches = quota::predict(std::slice::from_ref(planned)).batches;
+        Self { job, job_id: job_id.filter(|_| planned.api != Api::Rest), batches, collected }
+    }
 }
 
 /// `report.json`.
@@ -57,6 +83,8 @@ pub struct Report {
     pub mode: Mode,
     /// The object written to.
     pub object: String,
+    /// What was done with its records.
+    pub operation: Operation,
     /// When the run began.
     pub started: Timestamp,
     /// When it was over.
@@ -67,8 +95,13 @@ pub struct Report {
     pub reasons: Vec<Reason>,
     /// A few rows that were not written.
     pub samples: Vec<Sample>,
+    /// What the run took of the org's allowances.
+    pub allowances: Allowances,
     /// The jobs, in order, without their samples.
     pub jobs: Vec<JobOutcome>,
+    /// Why the sync stands still from now on, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<Stopped>,
     /// Why the run failed, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failed>,
@@ -86,6 +119,9 @@ pub enum Verdict {
     Attention,
     /// Of some rows it is not known whether they were written: the next run sends them again.
     Incomplete,
+    /// Salesforce refused so many rows for a right or a setting that no scheduled run begins until a person has
+    /// mended it.
+    Stopped,
     /// The counts contradict each other: never to be trusted, always a bug.
     Unbalanced,
     /// The run ended without a commit.
@@ -118,6 +154,20 @@ pub struct Counts {
     pub missing: u64,
     /// Keys of the baseline that the model no longer holds; they are no rows of the model.
     pub removed: u64,
+}
+
+/// What a run takes of the org's allowances of 24 hours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Allowances {
+    /// What all waves were predicted to take.
+    pub predicted: Prediction,
+    /// What the collected jobs took, as their journals count it.
+    pub used: Prediction,
+    /// What there was before the first wave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+    /// What the sync keeps for others.
+    pub kept: Prediction,
 }
 
 /// Why rows were not written.
@@ -165,6 +215,7 @@ impl Report {
             run: input.run.run.clone(),
             mode: input.mode,
             object: input.object.to_owned(),
+            operation: input.operation,
             started: input.started,
             finished: input.finished,
             counts,
@@ -174,7 +225,9 @@ impl Report {
                 .chain(input.totals.samples.iter().take(SAMPLES))
                 .cloned()
                 .collect(),
+            allowances: Allowances::new(input),
             jobs,
+            stopped: input.stopped.cloned(),
             failure: input.failure.cloned(),
             folder: layout::run_folder(input.run),
         }
@@ -186,10 +239,12 @@ impl Report {
         let mut page = Page::default();
         self.headline(&mut page);
         self.why_it_failed(&mut page);
+        self.why_it_stands_still(&mut page);
         self.ledger(&mut page);
         self.why_not_written(&mut page);
         self.some_rows(&mut page);
         self.job_list(&mut page);
+        self.allowance_list(&mut page);
         self.files(&mut page);
         page.0
     }
@@ -219,6 +274,9 @@ impl Report {
             Verdict::Incomplete => {
                 "Of some rows it is not known whether they were written. The next run sends them again."
             }
+            Verdict::Stopped => {
+                "Salesforce refused too many rows for a reason that only an admin can mend. No scheduled run begins until then."
+            }
             Verdict::Unbalanced => {
                 "The counts below contradict each other. Do not rely on this run, and report it as a bug."
             }
@@ -232,6 +290,21 @@ impl Report {
         let Some(failure) = &self.failure else { return };
         page.title("FAILURE");
         page.wrapped("  ", &format!("{}: {}", clean(&failure.error, 60), clean(&failure.cause, 1000)));
+    }
+
+    fn why_it_stands_still(&self, page: &mut Page) {
+        let Some(stopped) = &self.stopped else { return };
+        page.title("FOR THE ADMIN");
+        let (rows, code) = (thousands(stopped.rows), clean(&stopped.code, 60));
+        let meaning = taxonomy::sentence(&stopped.code);
+        page.wrapped("  ", &format!("{rows} rows were refused with {code}: {meaning}."));
+        page.wrapped(
+            "  ",
+            &format!(
+                "When it is mended, run `{}` by hand: a run that ends well puts it back on its schedule.",
+                self.sync
+            ),
+        );
     }
 
     fn ledger(&self, page: &mut Page) {
@@ -248,8 +321,15 @@ impl Report {
             page.count(counts.sent, "└─ to be sent");
         } else {
             page.count(counts.sent, "└─ sent");
-            page.count(counts.created, "   ├─ created");
-            page.count(counts.updated, "   ├─ updated");
+            match self.operation {
+                Operation::Delete | Operation::HardDelete => page.count(counts.updated, "   ├─ deleted"),
+                Operation::Insert => page.count(counts.created, "   ├─ created"),
+                Operation::Update => page.count(counts.updated, "   ├─ updated"),
+                Operation::Upsert => {
+                    page.count(counts.created, "   ├─ created");
+                    page.count(counts.updated, "   ├─ updated");
+                }
+            }
             page.count(counts.rejected, "   ├─ rejected by Salesforce");
             page.count(counts.unprocessed, "   ├─ unprocessed");
             page.count(counts.missing, "   └─ missing from the results");
@@ -331,10 +411,34 @@ impl Report {
                 thousands(collected.accepted()),
                 thousands(collected.rejected_rows()),
                 thousands(collected.unprocessed + collected.missing),
-                clean(job.job_id.as_deref().unwrap_or("-"), 18),
+                clean(job.job_id.as_deref().unwrap_or("REST calls"), 18),
             ]);
         }
         page.more(self.jobs.len(), JOBS);
+    }
+
+    fn allowance_list(&self, page: &mut Page) {
+        let Allowances { predicted, used, limits, kept } = &self.allowances;
+        if *predicted == Prediction::default() {
+            return;
+        }
+        page.title("ALLOWANCES OF THE ORG, 24 HOURS");
+        page.allowance(["", "predicted", "used", "left before", "of", "kept for others"].map(str::to_owned));
+        let mut line = |what: &str, predicted, used, allowance: Option<Allowance>, kept| {
+            let used = if self.mode == Mode::Plan { "-".to_owned() } else { thousands(used) };
+            let of = |number: fn(Allowance) -> u64| {
+                allowance.map_or_else(|| "-".to_owned(), |allowance| thousands(number(allowance)))
+            };
+            let kept = allowance.map_or_else(|| "-".to_owned(), |_| thousands(kept));
+            let (left, max) = (of(|allowance| allowance.remaining), of(|allowance| allowance.max));
+            page.allowance([what.to_owned(), thousands(predicted), used, left, max, kept]);
+        };
+        let calls = limits.map(|limits| limits.api_calls);
+        line("API calls", predicted.api_calls, used.api_calls, calls, kept.api_calls);
+        if predicted.batches > 0 {
+            let batches = limits.and_then(|limits| limits.batches);
+            line("bulk batches", predicted.batches, used.batches, batches, kept.batches);
+        }
     }
 
     fn files(&self, page: &mut Page) {
@@ -367,6 +471,7 @@ impl Verdict {
             Self::Green => "GREEN",
             Self::Attention => "ATTENTION",
             Self::Incomplete => "INCOMPLETE",
+            Self::Stopped => "STOPPED",
             Self::Unbalanced => "UNBALANCED",
             Self::Failed => "FAILED",
         }
@@ -376,18 +481,20 @@ impl Verdict {
 impl Counts {
     fn new(input: &Input<'_>) -> Self {
         let totals = input.totals;
-        let sum = |count: fn(&Collected) -> u64| input.jobs.iter().map(|job| count(&job.collected)).sum();
+        let sum = |all: fn(&Collected) -> u64, again: fn(&Collected) -> u64| {
+            input.jobs.iter().map(|job| all(&job.collected) - took_over(input, job, again)).sum()
+        };
         Self {
             read: totals.read,
             unchanged: totals.unchanged,
             held: totals.held,
             invalid: totals.invalid_rows(),
             sent: totals.sent(),
-            created: sum(|job| job.created),
-            updated: sum(|job| job.updated),
-            rejected: sum(Collected::rejected_rows),
-            unprocessed: sum(|job| job.unprocessed),
-            missing: sum(|job| job.missing),
+            created: sum(|job| job.created, |_| 0),
+            updated: sum(|job| job.updated, |_| 0),
+            rejected: sum(Collected::rejected_rows, |job| job.again.rejected.values().sum()),
+            unprocessed: sum(|job| job.unprocessed, |job| job.again.unprocessed),
+            missing: sum(|job| job.missing, |job| job.again.missing),
             removed: totals.removed,
         }
     }
@@ -408,6 +515,28 @@ impl Counts {
     }
 }
 
+impl Allowances {
+    fn new(input: &Input<'_>) -> Self {
+        let used = Prediction {
+            api_calls: input.jobs.iter().map(|job| job.collected.api_calls).sum(),
+            batches: input.jobs.iter().map(|job| job.batches).sum(),
+        };
+        let of = |share: Share, allowance: Option<Allowance>| {
+            allowance.map_or(0, |allowance| share.of(allowance.max))
+        };
+        let kept = Prediction {
+            api_calls: of(input.quota.keep_api_calls, input.limits.map(|limits| limits.api_calls)),
+            batches: of(input.quota.keep_batches, input.limits.and_then(|limits| limits.batches)),
+        };
+        Self { predicted: input.prediction, used, limits: input.limits, kept }
+    }
+}
+
+/// The rows of a job that a further wave took over: they are counted there, and not here.
+fn took_over(input: &Input<'_>, job: &JobOutcome, again: fn(&Collected) -> u64) -> u64 {
+    if job.job.wave < input.waves { again(&job.collected) } else { 0 }
+}
+
 /// Most samples in a report from either side; most of what is shown of each list in its text.
 const SAMPLES: usize = 100;
 const SHOWN_SAMPLES: usize = 10;
@@ -417,13 +546,15 @@ const JOBS: usize = 12;
 const WIDTH: usize = 88;
 
 fn verdict(input: &Input<'_>, counts: &Counts) -> Verdict {
-    let balanced = counts.balance(input.mode) && input.jobs.iter().all(|job| adds_up(&job.collected));
-    let complete = input.jobs.iter().all(|job| job.collected.state == "JobComplete");
+    let jobs_add_up = input.jobs.iter().all(|job| adds_up(&job.collected));
+    let balanced = counts.balance(input.mode) && jobs_add_up && waves_add_up(input);
     if input.failure.is_some() {
         Verdict::Failed
     } else if !balanced {
         Verdict::Unbalanced
-    } else if !complete || counts.unprocessed + counts.missing > 0 {
+    } else if input.stopped.is_some() {
+        Verdict::Stopped
+    } else if counts.unprocessed + counts.missing > 0 {
         Verdict::Incomplete
     } else if counts.invalid + counts.held + counts.rejected > 0 {
         Verdict::Attention
@@ -436,24 +567,45 @@ fn adds_up(job: &Collected) -> bool {
     job.sent == job.accepted() + job.rejected_rows() + job.unprocessed + job.missing
 }
 
+/// Every wave took over the rows that the wave before handed on, no more and no less.
+fn waves_add_up(input: &Input<'_>) -> bool {
+    let of = |wave: u32, rows: fn(&Collected) -> u64| -> u64 {
+        input.jobs.iter().filter(|job| job.job.wave == wave).map(|job| rows(&job.collected)).sum()
+    };
+    (2..=input.waves).all(|wave| of(wave - 1, |job| job.again.rows()) == of(wave, |job| job.sent))
+}
+
 fn reasons(input: &Input<'_>) -> Vec<Reason> {
     let mut reasons: Vec<Reason> = Vec::new();
     for (code, rows) in &input.totals.invalid {
         let meaning = common_reason(&input.totals.samples, code);
         reasons.push(Reason { by: RefusedBy::Backhaul, code: code.clone(), rows: *rows, meaning });
     }
-    for (code, rows) in input.jobs.iter().flat_map(|job| &job.collected.rejected) {
+    for (code, rows) in input.jobs.iter().flat_map(|job| rejected(input, job)) {
         let known = |reason: &&mut Reason| reason.by == RefusedBy::Salesforce && reason.code == *code;
         match reasons.iter_mut().find(known) {
             Some(reason) => reason.rows += rows,
             None => {
                 let meaning = taxonomy::sentence(code).to_owned();
-                reasons.push(Reason { by: RefusedBy::Salesforce, code: code.clone(), rows: *rows, meaning });
+                reasons.push(Reason { by: RefusedBy::Salesforce, code: code.clone(), rows, meaning });
             }
         }
     }
     reasons.sort_by(|a, b| b.rows.cmp(&a.rows).then_with(|| (a.by, &a.code).cmp(&(b.by, &b.code))));
     reasons
+}
+
+/// The rejected rows of a job by code, without those that a further wave took over.
+fn rejected<'a>(input: &Input<'a>, job: &'a JobOutcome) -> impl Iterator<Item = (&'a String, u64)> {
+    let last = job.job.wave >= input.waves;
+    let again = move |code: &String| {
+        job.collected.again.rejected.get(code).filter(|_| !last).copied().unwrap_or_default()
+    };
+    job.collected
+        .rejected
+        .iter()
+        .map(move |(code, rows)| (code, rows - again(code)))
+        .filter(|(_, rows)| *rows > 0)
 }
 
 /// What all samples of the code give as their reason; empty when they differ, as each then speaks for itself.
@@ -487,6 +639,11 @@ impl Page {
         let line =
             format!("  {job:<6} {state:<11} {sent:>11}  {accepted:>11}  {rejected:>9}  {unknown:>9}  {id}");
         self.line(&clip(&line, WIDTH));
+    }
+
+    fn allowance(&mut self, cells: [String; 6]) {
+        let [what, predicted, used, left, max, kept] = cells;
+        self.line(&format!("  {what:<13}{predicted:>11}{used:>9}{left:>13}{max:>11}{kept:>17}"));
     }
 
     fn more(&mut self, all: usize, shown: usize) {

@@ -5,8 +5,7 @@
 //! <https://developer.salesforce.com/docs/atlas.en-us.api.meta/api/sforce_api_calls_concepts_core_data_objects.htm>
 //! and <https://developer.salesforce.com/docs/atlas.en-us.api_asynch.meta/api_asynch/asynch_api_reference_errors.htm>.
 
-/// What should become of a row or job that was refused. Only [`RowClass::Data`] holds a record back; with every
-/// other class the same content is sent again by the next run.
+/// What kind of trouble refused a row or a job. What becomes of the row follows from it: see [`next`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RowClass {
     /// The platform's trouble: the same row may be accepted in a moment.
@@ -44,6 +43,37 @@ pub fn classify(code: &str) -> RowClass {
     find(code).map_or(Data, |(_, class, _)| *class)
 }
 
+/// What becomes of a row that was refused with a code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Next {
+    /// The next wave sends it again.
+    Again,
+    /// It is held until its content or the mapping changes, or a person releases it.
+    Held,
+    /// The next run sends it again.
+    NextRun,
+}
+
+/// What becomes of a row that was refused with a code; `last` says that there is no further wave.
+///
+/// Most codes of [`RowClass::Data`] hold the row. `INVALID_FIELD` does not: in a row it is a parent that was not found
+/// (a wrong field fails the job as a whole), and held back, the row would miss its parent when that arrives. The codes
+/// that the platform calls passing, and that stay for good when an automation of the org is broken, hold it after the
+/// last wave.
+#[must_use]
+pub fn next(code: &str, last: bool) -> Next {
+    match classify(code) {
+        Data if code.eq_ignore_ascii_case("INVALID_FIELD") => Next::NextRun,
+        Data => Next::Held,
+        Transient | Contention if !last => Next::Again,
+        Transient if SOMETIMES_FOR_GOOD.iter().any(|known| known.eq_ignore_ascii_case(code)) => Next::Held,
+        Transient | Contention | Quota | Permission | Configuration => Next::NextRun,
+    }
+}
+
+/// Passing trouble that may turn out to be none.
+const SOMETIMES_FOR_GOOD: [&str; 2] = ["CANNOT_EXECUTE_FLOW_TRIGGER", "UNKNOWN_EXCEPTION"];
+
 /// What the code means and what to do about it, in one sentence.
 #[must_use]
 pub fn sentence(code: &str) -> &'static str {
@@ -74,6 +104,8 @@ pub fn job_code(error_message: &str) -> &str {
     let well_formed = !code.is_empty() && code.len() <= 64 && code.bytes().all(is_word);
     if well_formed { code } else { UNKNOWN }
 }
+
+use crate::outcome::ALREADY_THERE;
 
 type Line = (&'static str, RowClass, &'static str);
 
@@ -118,14 +150,17 @@ const TABLE: &[Line] = &[
     ("DEPENDENCY_EXISTS", Data, "other records depend on this one"),
     ("CIRCULAR_DEPENDENCY", Data, "the record would be its own ancestor"),
     ("MISSING_ARGUMENT", Data, "a value that names the record is missing"),
+    // Not held, as the only one of its class: see `next`.
+    ("INVALID_FIELD", Data, "the parent of a lookup was not found; each run sends it again until it is there"),
+    (ALREADY_THERE, Data, "a record with this key is there already, with another content: it was not inserted again"),
 
-    ("CANNOT_EXECUTE_FLOW_TRIGGER", Transient, "a flow of the org failed; the next run tries again"),
+    ("CANNOT_EXECUTE_FLOW_TRIGGER", Transient, "a flow of the org failed in every wave; it is held until it changes"),
     ("TOO_MANY_APEX_REQUESTS", Transient, ""),
     ("REQUEST_RUNNING_TOO_LONG", Transient, "it took too long; if it stays, load smaller jobs"),
     ("QUERY_TIMEOUT", Transient, "it took too long; if it stays, load smaller jobs"),
     ("SERVER_UNAVAILABLE", Transient, ""),
     ("INVALID_SERVER_ERROR", Transient, ""),
-    ("UNKNOWN_EXCEPTION", Transient, ""),
+    ("UNKNOWN_EXCEPTION", Transient, "Salesforce failed in every wave; it is held until it changes"),
     ("INSERT_UPDATE_DELETE_NOT_ALLOWED_DURING_MAINTENANCE", Transient, "the org is under maintenance"),
     ("TERRITORY_REALIGN_IN_PROGRESS", Transient, "territories are being realigned in the org"),
     ("ALL_OR_NONE_OPERATION_ROLLED_BACK", Transient, "another record of the same call failed"),
@@ -154,8 +189,6 @@ const TABLE: &[Line] = &[
     ("API_DISABLED_FOR_ORG", Permission, "the running user or the org may not use the API"),
     ("API_CURRENTLY_DISABLED", Permission, "the running user or the org may not use the API"),
 
-    // In a row this is a parent that was not found: held back, it would miss the parent when that arrives.
-    ("INVALID_FIELD", Configuration, "the parent of a lookup was not found, or a field is wrong; the next run sends it again"),
     ("SELF_REFERENCE_FROM_TRIGGER", Configuration, "a trigger of the org writes the record it runs for"),
     ("FLOW_EXCEPTION", Configuration, "a flow of the org is defective"),
     ("INVALID_TYPE", Configuration, "the object does not exist for the running user"),

@@ -58,7 +58,8 @@ fn the_example_of_the_page_is_valid_and_has_every_key() {
     let schema = schema();
     for (section, shape) in sections(&schema) {
         for key in shape["properties"].as_object().unwrap().keys() {
-            let place = if section.is_empty() { &written[key] } else { &written[&section][key] };
+            let path = section.split('.').filter(|part| !part.is_empty());
+            let place = &path.fold(&written, |place, part| &place[part])[key];
             let absent = section == "model" && key == "table";
             assert_eq!(place.is_null(), absent, "{section}.{key}");
         }
@@ -80,6 +81,9 @@ model:
   database: ANALYTICS
   schema: CRM
   timeout_seconds: 900
+  cursor:
+    column: updated_at
+    overlap: 300
 key:
   column: contact_id # read as CONTACT_ID
   field: Contact_Key__c
@@ -101,6 +105,12 @@ mapping:
 load:
   max_job_bytes: 50000000
   concurrency: 2
+  api: bulk
+  group_by: Account.Customer_Key__c
+  waves: 3
+quota:
+  keep_api_calls: 20%
+  keep_batches: 500
 "##;
 
 const HEAD: &str = "\
@@ -143,7 +153,8 @@ fn page() -> String {
     let schema = schema();
     let mut page = HEAD.to_owned();
     for (section, shape) in sections(&schema) {
-        let title = if section.is_empty() { "The file".to_owned() } else { format!("`{section}`") };
+        let name = section.rsplit('.').next().unwrap_or_default();
+        let title = if name.is_empty() { "The file".to_owned() } else { format!("`{name}`") };
         writeln!(page, "\n## {title}\n\n{}\n", sentence(shape)).unwrap();
         page.push_str("| key | type | default | meaning |\n| --- | --- | --- | --- |\n");
         for (key, value) in in_order(shape) {
@@ -159,11 +170,18 @@ fn page() -> String {
 
 /// The file itself and each key that holds further keys of its own.
 fn sections(schema: &Json) -> Vec<(String, &Json)> {
-    let inner = in_order(schema).into_iter().filter_map(|(key, value)| {
-        let target = resolve(schema, value);
-        target["properties"].is_object().then(|| (key.clone(), target))
-    });
-    [(String::new(), schema)].into_iter().chain(inner).collect()
+    let mut all = vec![(String::new(), schema)];
+    let mut next = 0;
+    while let Some((section, shape)) = all.get(next).cloned() {
+        let inner = in_order(shape).into_iter().filter_map(|(key, value)| {
+            let target = resolve(schema, value);
+            let name = if section.is_empty() { key.clone() } else { format!("{section}.{key}") };
+            target["properties"].is_object().then_some((name, target))
+        });
+        all.extend(inner);
+        next += 1;
+    }
+    all
 }
 
 /// The keys of a shape in the order in which the example has them, which is the order to write them in.
@@ -206,8 +224,14 @@ fn kind(key: &str, target: &Json) -> String {
             choices.iter().map(|choice| format!("`{}`", choice["const"].as_str().unwrap())).collect();
         return names.join(", ");
     }
+    if let Some(forms) = target["anyOf"].as_array()
+        && forms.iter().any(|form| form["pattern"].is_string())
+    {
+        return "number or share".to_owned();
+    }
     let name = target["type"].as_array().map_or(&target["type"], |types| &types[0]).as_str().unwrap();
     match (name, target["minimum"].as_u64(), target["maximum"].as_u64()) {
+        ("integer", Some(0), None) => "number".to_owned(),
         ("integer", Some(least), Some(most)) => format!("{least} to {most}"),
         ("string", ..) => "text".to_owned(),
         other => panic!("`{key}` has no word for {other:?}"),

@@ -435,6 +435,6 @@ fn the_shipped_syncs_fit_the_sample_tables() {
         assert_eq!(mapping.assignments.len(), fields, "{file}");
         assert_eq!(mapping.key.column, 0, "{file}");
         let first = format!("SELECT \"{}\", ", columns[0].name);
-        assert!(sync.statement().starts_with(&first), "{}", sync.statement());
+        assert!(sync.statement(None).unwrap().starts_with(&first), "{}", sync.statement(None).unwrap());
     }
 }

@@ -122,7 +122,7 @@ fn a_fault_of_structure_has_its_place() {
         (with("  Name: C_NAME", "  Name: {when_null: keep, value: B}"), 9, "stands with `column`"),
         (with("  Name: C_NAME", "  Name: {when_null: keep}"), 9, "one of `column` and `value` is missing"),
         (with("  Name: C_NAME", "  Name: {column: A, when_null: drop}"), 9, "`drop` is not possible here"),
-        (with("  object: Account", "  object: Account\n  operation: delete"), 8, "`delete` is not possible"),
+        (with("  object: Account", "  object: Account\n  operation: merge"), 8, "`merge` is not possible"),
         (with("  column: ID\n", ""), 4, "the key `column` is missing"),
         (with("  table: DB.S.T", "  table: DB.S.T\n  timeout_seconds: soon"), 3, "expected"),
         (with("  table: DB.S.T", "  table: \"DB"), 3, "quoted scalar"),
@@ -254,7 +254,7 @@ fn the_statement_takes_the_used_columns_in_key_order() {
     );
     let sync = Sync::parse("a.yaml", &text).unwrap();
     assert_eq!(
-        sync.statement(),
+        sync.statement(None).unwrap(),
         "SELECT \"ID\", \"C_NAME\", \"odd \"\"Name\"\nFROM (\nSELECT * FROM DB.S.T\n) AS \"model\"\n\
          ORDER BY COLLATE(\"ID\"::VARCHAR, 'utf8') NULLS LAST"
     );
@@ -263,6 +263,6 @@ fn the_statement_takes_the_used_columns_in_key_order() {
 #[test]
 fn a_comment_at_the_end_of_the_query_swallows_nothing() {
     let text = with("  table: DB.S.T", "  query: |\n    SELECT * FROM T -- all of it\n");
-    let statement = Sync::parse("a.yaml", &text).unwrap().statement();
+    let statement = Sync::parse("a.yaml", &text).unwrap().statement(None).unwrap();
     assert!(statement.contains("\nSELECT * FROM T -- all of it\n) AS \"model\"\n"), "{statement}");
 }

@@ -39,9 +39,9 @@ fn column(index: usize, kind: ColumnKind) -> Source {
 /// Columns: name, key, amount.
 fn mapping() -> Mapping {
     let text = Conversion::Text { max_chars: 8 };
-    Mapping {
-        key: KeyRule { column: 1, kind: ColumnKind::Text, fold_case: false },
-        assignments: vec![
+    Mapping::new(
+        KeyRule { column: 1, kind: ColumnKind::Text, fold_case: false },
+        vec![
             assignment(
                 "Key__c",
                 column(1, ColumnKind::Text),
@@ -57,7 +57,7 @@ fn mapping() -> Mapping {
             assignment("Name", column(0, ColumnKind::Text), text.clone(), WhenNull::Clear),
             assignment("Source__c", Source::Constant("snow,flake".to_owned()), text, WhenNull::Clear),
         ],
-    }
+    )
 }
 
 fn chunk(rows: usize) -> Chunk {

@@ -5,11 +5,12 @@
 use std::collections::BTreeMap;
 
 use backhaul_engine::{
-    Class, Failure, Fingerprint,
+    Class, Failure, Fingerprint, JobRef,
+    config::Operation,
     contract::ColumnKind,
-    document::Collected,
+    document::{Collected, Fragment},
     mapping::KeyRule,
-    outcome::{JoinInput, Output, join},
+    outcome::{ALREADY_THERE, Further, JoinInput, Outcomes, Output, Verdict, join},
     segment::{Entry, Reader, Writer},
 };
 use proptest::prelude::*;
@@ -26,6 +27,7 @@ struct Joined {
     news: BTreeMap<String, News>,
     chunks: Vec<u32>,
     missing: String,
+    again: BTreeMap<String, Vec<u8>>,
 }
 
 fn segment(keys: &[&str]) -> Vec<u8> {
@@ -44,15 +46,47 @@ fn rule(kind: ColumnKind, fold_case: bool) -> KeyRule {
     KeyRule { column: 0, kind, fold_case }
 }
 
+fn input(key: &KeyRule, operation: Operation, external_id: &str) -> JoinInput {
+    let job = JobRef { wave: 1, job: 4 };
+    let (key, external_id) = (key.clone(), external_id.to_owned());
+    JoinInput { job, operation, key, external_id, state: "JobComplete".to_owned() }
+}
+
+fn fragment(chunk: u32, number: usize) -> Fragment {
+    Fragment { chunk, again: None, group: 0, file: format!("upsert-{number:03}.csv"), rows: 0, bytes: 0 }
+}
+
 fn run(key: &KeyRule, sent: &[(u32, &[&str])], files: [&str; 3]) -> Result<Joined, Failure> {
-    let job = JoinInput { key, external_id: "Ext__c", state: "JobComplete" };
+    let outcomes = joined(input(key, Operation::Upsert, "Ext__c"), sent, files)?;
+    written(outcomes, sent, Further::Exhausted)
+}
+
+fn joined(input: JoinInput, sent: &[(u32, &[&str])], files: [&str; 3]) -> Result<Outcomes, Failure> {
     let pieces: Vec<_> = sent.iter().map(|(chunk, keys)| (*chunk, segment(keys))).collect();
-    let (mut news, mut chunks, mut missing) = (BTreeMap::new(), Vec::new(), String::new());
-    let sent = pieces.iter().map(|(chunk, bytes)| Ok((*chunk, bytes.as_slice())));
+    let numbered = pieces.iter().enumerate();
+    let sent = numbered.map(|(number, (chunk, bytes))| Ok((fragment(*chunk, number), bytes.as_slice())));
     let [success, failed, unprocessed] = files.map(str::as_bytes);
-    let collected = join(&job, sent, success, failed, unprocessed, &mut |output| {
+    join(input, sent, success, failed, unprocessed)
+}
+
+/// The fragments as they were sent: the key, and a name that needs quotes.
+fn uploads(sent: &[(u32, &[&str])]) -> Vec<Vec<u8>> {
+    sent.iter().map(|(_, keys)| keys.iter().flat_map(|key| csv_row(key).into_bytes()).collect()).collect()
+}
+
+fn csv_row(key: &str) -> String {
+    format!("{},\"a \"\"name\"\",\nof two lines\"\n", quoted(key))
+}
+
+fn written(outcomes: Outcomes, sent: &[(u32, &[&str])], further: Further) -> Result<Joined, Failure> {
+    let (mut news, mut chunks, mut missing) = (BTreeMap::new(), Vec::new(), String::new());
+    let mut again = BTreeMap::new();
+    let uploads = uploads(sent);
+    let uploads = uploads.iter().map(|bytes| Ok(bytes.as_slice()));
+    let collected = outcomes.write(further, uploads, &mut |output| {
         match output {
             Output::Missing { bytes } => missing = String::from_utf8(bytes).unwrap(),
+            Output::Again { file, bytes } => drop(again.insert(file, bytes)),
             Output::Delta { chunk, bytes } => {
                 chunks.push(chunk);
                 let mut reader = Reader::new(bytes.as_slice());
@@ -72,7 +106,7 @@ fn run(key: &KeyRule, sent: &[(u32, &[&str])], files: [&str; 3]) -> Result<Joine
     })?;
     let rows = collected.accepted() + collected.rejected_rows() + collected.unprocessed + collected.missing;
     assert_eq!(rows, collected.sent);
-    Ok(Joined { collected, news, chunks, missing })
+    Ok(Joined { collected, news, chunks, missing, again })
 }
 
 fn text(sent: &[&str], files: [&str; 3]) -> Joined {
@@ -323,6 +357,115 @@ fn samples_are_few_and_do_not_depend_on_the_order() {
     assert_eq!((forward.samples.len(), forward.rejected["STRING_TOO_LONG"]), (5, 100));
 }
 
+/// The rows of the fragments that go again, and the keys beside them.
+fn rows_again(joined: &Joined) -> (String, Vec<String>) {
+    let (mut csv, mut keys) = (String::new(), Vec::new());
+    for fragment in &joined.collected.again.fragments {
+        assert_eq!(fragment.again, Some(JobRef { wave: 1, job: 4 }));
+        let bytes = &joined.again[&fragment.file];
+        assert_eq!(fragment.bytes, bytes.len() as u64);
+        csv += std::str::from_utf8(bytes).unwrap();
+        let before = keys.len() as u64;
+        let mut reader = Reader::new(joined.again[&fragment.sent_file()].as_slice());
+        while let Some(entry) = reader.advance().unwrap() {
+            assert_eq!(entry.accepted, Some(print(entry.key)), "the fingerprint that was sent");
+            keys.push(entry.key.to_owned());
+        }
+        assert_eq!(keys.len() as u64 - before, fragment.rows);
+    }
+    (csv, keys)
+}
+
+#[test]
+fn what_met_a_lock_a_fault_or_no_turn_goes_again_byte_for_byte() {
+    let sent: [(u32, &[&str]); 3] = [(1, &["a", "b", "c"]), (1, &["d"]), (2, &["e", "f", "g"])];
+    let files = [
+        success(&[("a", "true")]),
+        failed(&[
+            ("b", "UNABLE_TO_LOCK_ROW:busy:--"),
+            ("c", "STRING_TOO_LONG:x:Name --"),
+            ("d", "UNKNOWN_EXCEPTION:oops:--"),
+            ("f", "INSUFFICIENT_ACCESS_OR_READONLY:no:--"),
+        ]),
+        "Ext__c,Name\n\"e\",\"x\"\n".to_owned(),
+    ];
+    let all = || {
+        let input = input(&rule(ColumnKind::Text, false), Operation::Upsert, "Ext__c");
+        joined(input, &sent, [&files[0], &files[1], &files[2]]).unwrap()
+    };
+    let wave = written(all(), &sent, Further::Wave).unwrap();
+    let (csv, keys) = rows_again(&wave);
+    assert_eq!(keys, ["b", "d", "e"]);
+    assert_eq!(csv, csv_row("b") + &csv_row("d") + &csv_row("e"));
+    let again = &wave.collected.again;
+    assert_eq!(again.fragments.iter().map(|fragment| fragment.chunk).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!((again.rows(), again.unprocessed, again.missing), (3, 1, 0));
+    assert_eq!(again.rejected.keys().collect::<Vec<_>>(), ["UNABLE_TO_LOCK_ROW", "UNKNOWN_EXCEPTION"]);
+    assert_eq!(wave.collected.rejected_rows(), 4, "they are counted among all as well");
+    assert_eq!(wave.news.keys().collect::<Vec<_>>(), ["a", "c"], "g is in doubt, f is for the next run");
+
+    // After the last wave nothing goes again, and what keeps failing is held.
+    let last = written(all(), &sent, Further::Last).unwrap();
+    assert!(last.collected.again.is_empty() && last.again.is_empty());
+    assert_eq!(last.news.keys().collect::<Vec<_>>(), ["a", "c", "d"]);
+    // Without an allowance nothing goes again, and nothing is held for it.
+    let exhausted = written(all(), &sent, Further::Exhausted).unwrap();
+    assert!(exhausted.collected.again.is_empty());
+    assert_eq!(exhausted.news.keys().collect::<Vec<_>>(), ["a", "c"]);
+}
+
+#[test]
+fn a_row_in_doubt_is_what_the_org_says_of_it() {
+    let sent: [(u32, &[&str]); 1] = [(0, &["a", "b", "c", "d"])];
+    let good = success(&[("a", "true"), ("b", "true")]);
+    let bad = failed(&[("b", "STRING_TOO_LONG:x:Name --")]);
+    for (operation, expected) in [
+        (Operation::Upsert, (2, 0, 0, 2, 0)),
+        (Operation::Insert, (2, 0, 1, 1, 0)),
+        (Operation::Update, (0, 2, 0, 2, 0)),
+    ] {
+        let input = input(&rule(ColumnKind::Text, false), operation, "Ext__c");
+        let good = if operation == Operation::Update { good.replace("true", "false") } else { good.clone() };
+        let mut outcomes = joined(input, &sent, [&good, &bad, ""]).unwrap();
+        assert_eq!(outcomes.doubtful(), 3);
+        let mut doubt = Vec::new();
+        let uploads = uploads(&sent);
+        let uploads = uploads.iter().map(|bytes| Ok(bytes.as_slice()));
+        outcomes
+            .doubt(uploads, &mut |piece| {
+                doubt.extend(piece);
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(String::from_utf8(doubt).unwrap(), csv_row("b") + &csv_row("c") + &csv_row("d"));
+        outcomes.verify("b", Verdict::Accepted, ID).unwrap();
+        outcomes.verify("c", Verdict::Absent, "").unwrap();
+        outcomes.verify("d", Verdict::Different, ID).unwrap();
+        assert_eq!(outcomes.verify("e", Verdict::Absent, "").unwrap_err().class, Class::Bug);
+        assert_eq!(outcomes.doubtful(), 0);
+        let all = written(outcomes, &sent, Further::Wave).unwrap();
+        let counts = &all.collected;
+        let of_insert = counts.rejected.get(ALREADY_THERE).copied().unwrap_or_default();
+        let found = (counts.created, counts.updated, of_insert, counts.unprocessed, counts.missing);
+        assert_eq!(found, expected, "{operation:?}");
+        assert_eq!(all.news["b"], News::Accepted(print("b").0, Some(ID.to_owned())));
+        let (_, keys) = rows_again(&all);
+        let again: &[&str] = if operation == Operation::Insert { &["c"] } else { &["c", "d"] };
+        assert_eq!(keys, again, "{operation:?}: an insert is never sent over a record that is there");
+    }
+}
+
+#[test]
+fn record_ids_are_one_key_in_both_lengths() {
+    let sent: [(u32, &[&str]); 1] = [(0, &["001000000000001AAA", "001000000000002AAA"])];
+    let file = "\"sf__Id\",\"sf__Created\",Id\n\"001000000000001AAA\",\"false\",\"001000000000001\"\n";
+    let id = rule(ColumnKind::Text, false);
+    let outcomes = joined(input(&id, Operation::Delete, "Id"), &sent, [file, "", ""]).unwrap();
+    let all = written(outcomes, &sent, Further::Last).unwrap();
+    assert_eq!((all.collected.updated, all.collected.missing), (1, 1));
+    assert!(all.news.contains_key("001000000000001AAA"));
+}
+
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('"', "\"\""))
 }
@@ -331,7 +474,7 @@ proptest! {
     /// Any fates, in any order and any pieces: what is counted and learnt is what was said.
     #[test]
     fn outcomes_add_up(
-        fates in prop::collection::btree_map("[a-z,\"\né ]{1,6}", 0..5_u8, 0..60),
+        fates in prop::collection::btree_map("[a-z,\"\né ]{1,6}", 0..6_u8, 0..60),
         shuffle in any::<u64>(),
         cut in any::<prop::sample::Index>(),
     ) {
@@ -344,6 +487,7 @@ proptest! {
                 0 => files[0] += &format!("\"{ID}\",\"true\",{key},\"\"\n"),
                 1 => files[0] += &format!("\"{ID}\",\"false\",{key},\"\"\n"),
                 2 => files[1] += &format!("\"\",\"STRING_TOO_LONG:x:Name --\",{key},\"\"\n"),
+                5 => files[1] += &format!("\"\",\"UNABLE_TO_LOCK_ROW:x:--\",{key},\"\"\n"),
                 3 => files[2] += &format!("{key}\n"),
                 _ => {}
             }
@@ -351,11 +495,18 @@ proptest! {
         let keys: Vec<&str> = fates.keys().map(String::as_str).collect();
         let (front, back) = keys.split_at(cut.index(keys.len() + 1));
         let key = rule(ColumnKind::Text, false);
-        let joined = run(&key, &[(0, front), (1, back)], [&files[0], &files[1], &files[2]]).unwrap();
+        let sent: [(u32, &[&str]); 2] = [(0, front), (1, back)];
+        let outcomes = joined(input(&key, Operation::Upsert, "Ext__c"), &sent, [&files[0], &files[1], &files[2]]).unwrap();
+        let joined = written(outcomes, &sent, Further::Wave).unwrap();
         let count = |wanted: u8| fates.values().filter(|fate| **fate == wanted).count() as u64;
         let counts = &joined.collected;
         prop_assert_eq!((counts.created, counts.updated), (count(0), count(1)));
-        prop_assert_eq!(counts.rejected_rows(), count(2));
+        prop_assert_eq!(counts.rejected_rows(), count(2) + count(5));
+        let again: Vec<_> = fates.iter().filter(|(_, fate)| matches!(fate, 3 | 5)).map(|(key, _)| key.clone()).collect();
+        let (csv, handed_on) = rows_again(&joined);
+        prop_assert_eq!(csv, again.iter().map(|key| csv_row(key)).collect::<String>());
+        prop_assert_eq!(handed_on, again);
+        prop_assert_eq!(counts.again.rows(), count(3) + count(5));
         prop_assert_eq!((counts.unprocessed, counts.missing), (count(3), count(4)));
         for (key, fate) in &fates {
             let expected = match fate {

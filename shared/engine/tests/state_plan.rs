@@ -5,13 +5,13 @@
 use std::collections::BTreeMap;
 
 use backhaul_engine::{
-    Class,
-    config::{Destination, Key, Load, Model, Operation, Sync},
+    Class, JobRef,
+    config::{Api, Destination, Key, Load, Model, Operation, Quota, Sync},
     contract::ColumnKind,
-    document::{Chunk, Fragment, Mapped, Scan},
+    document::{Again, Chunk, Collected, Fragment, Mapped, Scan},
     manifest::manifest,
     mapping::{Assignment, Conversion, KeyRule, Mapping, Source, WhenNull},
-    plan::{MAX_UPLOAD, plan},
+    plan::{MAX_UPLOAD, next_wave, plan},
 };
 use proptest::prelude::*;
 
@@ -28,11 +28,13 @@ fn sync(max_job_bytes: u64) -> Sync {
             database: None,
             schema: None,
             timeout_seconds: 60,
+            cursor: None,
         },
         key: Key { column: "ID".to_owned(), field: "Ext__c".to_owned() },
         destination: Destination { object: "Account".to_owned(), operation: Operation::Upsert },
         mapping: BTreeMap::new(),
         load: Load { max_job_bytes, ..Load::default() },
+        quota: Quota::default(),
     }
 }
 
@@ -46,13 +48,15 @@ fn mapping(headers: &[&str]) -> Mapping {
             when_null: WhenNull::Clear,
         })
         .collect();
-    Mapping { key: KeyRule { column: 0, kind: ColumnKind::Text, fold_case: false }, assignments }
+    Mapping::new(KeyRule { column: 0, kind: ColumnKind::Text, fold_case: false }, assignments)
 }
 
 /// Chunks whose fragments have the given sizes, one row each.
 fn mapped(chunks: &[Vec<u64>]) -> Vec<Mapped> {
     let fragment = |chunk: usize, file: usize, bytes: u64| Fragment {
         chunk: chunk as u32,
+        again: None,
+        group: 0,
         file: format!("upsert-{file:03}.csv"),
         rows: 1,
         bytes,
@@ -84,7 +88,7 @@ proptest! {
     fn every_fragment_is_in_one_job(chunks in prop::collection::vec(prop::collection::vec(1..=90_u64, 0..6), 0..8)) {
         let header = "Ext__c,Name\n".len() as u64;
         let chunks = mapped(&chunks);
-        let made = plan(1, &sync(100 + header), &mapping(&["Ext__c", "Name"]), &chunks).unwrap();
+        let made = plan(&sync(100 + header), &mapping(&["Ext__c", "Name"]), &chunks).unwrap();
         let given: Vec<_> = chunks.iter().flat_map(|chunk| chunk.fragments.clone()).collect();
         let packed: Vec<_> = made.jobs.iter().flat_map(|job| job.fragments.clone()).collect();
         prop_assert_eq!(&packed, &given);
@@ -193,47 +197,47 @@ fn a_torn_key_stays_with_the_chunk_where_it_began() {
 #[test]
 fn no_changes_no_jobs() {
     let quiet = Mapped { read: 9, unchanged: 7, held: 2, ..Mapped::default() };
-    let made = plan(1, &sync(1000), &mapping(&["Ext__c"]), &[quiet.clone(), quiet]).unwrap();
+    let made = plan(&sync(1000), &mapping(&["Ext__c"]), &[quiet.clone(), quiet]).unwrap();
     assert!(made.jobs.is_empty());
     assert_eq!((made.totals.read, made.totals.unchanged, made.totals.held), (18, 14, 4));
-    assert!(plan(1, &sync(1000), &mapping(&["Ext__c"]), &[]).unwrap().jobs.is_empty());
+    assert!(plan(&sync(1000), &mapping(&["Ext__c"]), &[]).unwrap().jobs.is_empty());
 }
 
 #[test]
 fn equal_fragments_fill_every_job() {
     let header = "Ext__c\n".len() as u64;
     let made =
-        plan(2, &sync(40 + header), &mapping(&["Ext__c"]), &mapped(&[vec![10; 17], vec![10; 6]])).unwrap();
+        plan(&sync(40 + header), &mapping(&["Ext__c"]), &mapped(&[vec![10; 17], vec![10; 6]])).unwrap();
     assert_eq!(made.jobs.len(), 23_usize.div_ceil(4));
-    assert_eq!((made.wave, made.object.as_str(), made.operation.as_str()), (2, "Account", "upsert"));
+    assert_eq!((made.wave, made.object.as_str(), made.operation.as_str()), (1, "Account", "upsert"));
 }
 
 #[test]
 fn the_header_is_quoted_where_it_must_be() {
     let names = ["Ext__c", "Owner.Email", "User:Owner.Email", "a,b", "say \"x\""];
-    let made = plan(1, &sync(1000), &mapping(&names), &[]).unwrap();
+    let made = plan(&sync(1000), &mapping(&names), &[]).unwrap();
     assert_eq!(made.header, "Ext__c,Owner.Email,User:Owner.Email,\"a,b\",\"say \"\"x\"\"\"\n");
-    assert_eq!(plan(1, &sync(1000), &mapping(&["Name"]), &[]).unwrap_err().class, Class::Bug);
+    assert_eq!(plan(&sync(1000), &mapping(&["Name"]), &[]).unwrap_err().class, Class::Bug);
 }
 
 #[test]
 fn an_empty_model_over_a_baseline_stops_the_run() {
     let gone = Mapped { removed: 3, ..Mapped::default() };
-    let failure = plan(1, &sync(1000), &mapping(&["Ext__c"]), std::slice::from_ref(&gone)).unwrap_err();
+    let failure = plan(&sync(1000), &mapping(&["Ext__c"]), std::slice::from_ref(&gone)).unwrap_err();
     assert_eq!(failure.class, Class::Guard);
     assert!(failure.hint.is_some());
     let one_left = Mapped { read: 1, unchanged: 1, ..Mapped::default() };
-    assert!(plan(1, &sync(1000), &mapping(&["Ext__c"]), &[gone, one_left]).is_ok());
+    assert!(plan(&sync(1000), &mapping(&["Ext__c"]), &[gone, one_left]).is_ok());
 }
 
 #[test]
 fn limits_and_contradictions_are_refused() {
     let class =
-        |max: u64, chunks: &[Mapped]| plan(1, &sync(max), &mapping(&["Ext__c"]), chunks).unwrap_err().class;
-    assert!(plan(1, &sync(MAX_UPLOAD), &mapping(&["Ext__c"]), &[]).is_ok());
+        |max: u64, chunks: &[Mapped]| plan(&sync(max), &mapping(&["Ext__c"]), chunks).unwrap_err().class;
+    assert!(plan(&sync(MAX_UPLOAD), &mapping(&["Ext__c"]), &[]).is_ok());
     assert_eq!(class(MAX_UPLOAD + 1, &[]), Class::Configuration);
     assert_eq!(class(50, &mapped(&[vec![44]])), Class::Configuration);
-    assert!(plan(1, &sync(50), &mapping(&["Ext__c"]), &mapped(&[vec![43]])).is_ok());
+    assert!(plan(&sync(50), &mapping(&["Ext__c"]), &mapped(&[vec![43]])).is_ok());
     assert_eq!(class(MAX_UPLOAD, &mapped(&[vec![MAX_UPLOAD]])), Class::Bug);
     let lost = Mapped { read: 5, unchanged: 4, ..Mapped::default() };
     assert_eq!(class(1000, &[lost]), Class::Bug);
@@ -242,4 +246,95 @@ fn limits_and_contradictions_are_refused() {
     let mut swapped = mapped(&[vec![1], vec![1]]);
     swapped.reverse();
     assert_eq!(class(1000, &swapped), Class::Bug);
+}
+
+fn fragment(chunk: u32, again: Option<JobRef>, group: u32, file: usize, rows: u64) -> Fragment {
+    Fragment { chunk, again, group, file: format!("f-{file:03}.csv"), rows, bytes: rows }
+}
+
+/// One chunk with the given fragments.
+fn chunk_of(fragments: Vec<Fragment>) -> Mapped {
+    let rows = fragments.iter().map(|fragment| fragment.rows).sum();
+    Mapped { read: rows, added: rows, fragments, ..Mapped::default() }
+}
+
+#[test]
+fn few_rows_go_by_rest_and_many_in_bulk_unless_the_sync_says() {
+    use backhaul_engine::config::Api::{Auto, Bulk, Rest};
+    for (api, operation, rows, chosen) in [
+        (Auto, Operation::Upsert, 1_999, Rest),
+        (Auto, Operation::Upsert, 2_000, Bulk),
+        (Auto, Operation::HardDelete, 1, Bulk),
+        (Bulk, Operation::Upsert, 1, Bulk),
+        (Rest, Operation::Upsert, 1_000_000, Rest),
+    ] {
+        let mut sync = sync(MAX_UPLOAD);
+        sync.load.api = api;
+        sync.destination.operation = operation;
+        let chunks = [chunk_of(vec![fragment(0, None, 0, 0, rows)])];
+        let made = plan(&sync, &mapping(&["Ext__c"]), &chunks).unwrap();
+        assert_eq!(made.jobs[0].api, chosen, "{api:?} {operation:?} {rows}");
+    }
+}
+
+#[test]
+fn the_interface_is_chosen_by_the_wave_and_not_by_the_job() {
+    let chunks = [chunk_of((0..4).map(|file| fragment(0, None, 0, file, 600)).collect())];
+    let made = plan(&sync(MAX_UPLOAD), &mapping(&["Ext__c"]), &chunks).unwrap();
+    assert_eq!(made.jobs.iter().map(|job| (job.api, job.rows)).collect::<Vec<_>>(), [(Api::Bulk, 2_400)]);
+}
+
+proptest! {
+    #[test]
+    fn jobs_of_one_group_never_run_side_by_side(
+        sizes in prop::collection::vec(prop::collection::vec((1..=4_u32, 1..=90_u64), 0..12), 0..6),
+    ) {
+        let header = "Ext__c\n".len() as u64;
+        let chunks: Vec<_> = (0..).zip(&sizes).map(|(chunk, sizes)| {
+            let files = sizes.iter().enumerate();
+            chunk_of(files.map(|(file, (group, rows))| fragment(chunk, None, *group, file, *rows)).collect())
+        }).collect();
+        let made = plan(&sync(100 + header), &mapping(&["Ext__c"]), &chunks).unwrap();
+        let mut seen = std::collections::BTreeSet::new();
+        let mut packed = Vec::new();
+        for job in &made.jobs {
+            let group = job.fragments[0].group;
+            prop_assert!(job.fragments.iter().all(|fragment| fragment.group == group), "one group in a job");
+            prop_assert!(seen.insert((job.turn, group)), "two jobs of group {group} in turn {}", job.turn);
+            prop_assert!(job.bytes <= 100 + header);
+            packed.extend(job.fragments.clone());
+        }
+        prop_assert!(made.jobs.is_sorted_by_key(|job| job.turn));
+        let turns: Vec<_> = made.jobs.iter().map(|job| job.turn).collect();
+        prop_assert!(turns.first().is_none_or(|first| *first == 0) && turns.windows(2).all(|t| t[1] - t[0] <= 1));
+        let mut given: Vec<_> = chunks.iter().flat_map(|chunk| chunk.fragments.clone()).collect();
+        let order = |f: &Fragment| (f.group, f.chunk, f.file.clone());
+        packed.sort_by_key(order);
+        given.sort_by_key(order);
+        prop_assert_eq!(packed, given);
+    }
+}
+
+#[test]
+fn a_next_wave_takes_what_goes_again_until_the_last() {
+    let mut sync = sync(MAX_UPLOAD);
+    sync.load.waves = 2;
+    let chunks = [chunk_of(vec![fragment(0, None, 0, 0, 5)])];
+    let first = plan(&sync, &mapping(&["Ext__c"]), &chunks).unwrap();
+    let job = |job| Some(JobRef { wave: 1, job });
+    let again = |fragments: Vec<Fragment>| Collected {
+        again: Again { fragments, ..Again::default() },
+        ..Collected::default()
+    };
+    let collected = [
+        again(vec![fragment(0, job(0), 0, 0, 2), fragment(1, job(0), 0, 1, 1)]),
+        again(vec![fragment(1, job(1), 0, 0, 4)]),
+    ];
+    let second = next_wave(&sync, &first, &collected).unwrap().unwrap();
+    assert_eq!((second.wave, second.header.as_str(), second.jobs.len()), (2, "Ext__c\n", 1));
+    let files: Vec<_> = second.jobs[0].fragments.iter().map(|f| (f.chunk, f.again, f.rows)).collect();
+    assert_eq!(files, [(0, job(0), 2), (1, job(0), 1), (1, job(1), 4)]);
+    assert_eq!(second.totals, Mapped::default());
+    assert!(next_wave(&sync, &second, &collected).unwrap().is_none(), "two waves are allowed");
+    assert!(next_wave(&sync, &first, &[Collected::default()]).unwrap().is_none(), "nothing goes again");
 }

@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test are tests as well")]
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use backhaul_engine::{
     JobRef, RunId, RunRef,
-    document::{Collected, Failed, Mapped, Mode, Sample},
+    config::{Operation, Quota},
+    document::{Again, Collected, Failed, Mapped, Mode, Prediction, Sample, Stopped},
+    quota::{Allowance, Limits},
     report::{Input, JobOutcome, Report, Verdict},
     taxonomy::{RowClass, classify, codes, job_code, row_error, sentence},
 };
@@ -16,16 +18,48 @@ fn run() -> RunRef {
 }
 
 fn report(mode: Mode, totals: &Mapped, jobs: &[JobOutcome], failure: Option<&Failed>) -> Report {
-    let run = run();
-    let started = RunId::instant(&run.run);
-    let finished = started + jiff::SignedDuration::from_secs(252);
-    Report::new(&Input { run: &run, mode, object: "Account", started, finished, totals, jobs, failure })
+    report_of(mode, totals, jobs, |input| input.failure = failure)
+}
+
+/// The report of a run that is as usual but for one `change`.
+fn report_of<'a>(
+    mode: Mode,
+    totals: &'a Mapped,
+    jobs: &'a [JobOutcome],
+    change: impl FnOnce(&mut Input<'a>),
+) -> Report {
+    static RUN: LazyLock<RunRef> = LazyLock::new(run);
+    static QUOTA: LazyLock<Quota> = LazyLock::new(Quota::default);
+    let started = RunId::instant(&RUN.run);
+    let mut input = Input {
+        run: &RUN,
+        mode,
+        object: "Account",
+        operation: Operation::Upsert,
+        started,
+        finished: started + jiff::SignedDuration::from_secs(252),
+        waves: 1,
+        prediction: Prediction::default(),
+        limits: None,
+        quota: &QUOTA,
+        stopped: None,
+        totals,
+        jobs,
+        failure: None,
+    };
+    change(&mut input);
+    Report::new(&input)
 }
 
 fn job(number: u32, collected: Collected) -> JobOutcome {
     let job_id = Some(format!("7505e0000000{number:03}AAA"));
     let state = "JobComplete".to_owned();
-    JobOutcome { job: JobRef { wave: 1, job: number }, job_id, collected: Collected { state, ..collected } }
+    JobOutcome {
+        job: JobRef { wave: 1, job: number },
+        job_id,
+        batches: 1,
+        collected: Collected { state, ..collected },
+    }
 }
 
 fn clean() -> (Mapped, Vec<JobOutcome>) {
@@ -248,8 +282,9 @@ fn the_verdict_is_the_worst_that_holds() {
         };
         assert_eq!(verdict(Mode::Run, &change), Verdict::Incomplete);
     }
+    // A job that failed after its last row, or that was stopped then, has left nothing undone.
     let stopped = |_: &mut Mapped, jobs: &mut Vec<JobOutcome>| jobs[1].collected.state = "Failed".to_owned();
-    assert_eq!(verdict(Mode::Run, &stopped), Verdict::Incomplete);
+    assert_eq!(verdict(Mode::Run, &stopped), Verdict::Green);
     // A row too many or too few anywhere is never green.
     type Change<'a> = &'a dyn Fn(&mut Mapped, &mut Vec<JobOutcome>);
     let contradictions: [Change<'_>; 6] = [
@@ -264,6 +299,125 @@ fn the_verdict_is_the_worst_that_holds() {
         assert_eq!(verdict(Mode::Run, change), Verdict::Unbalanced);
     }
     assert_eq!(verdict(Mode::Plan, &|_, _| {}), Verdict::Unbalanced, "a plan loads nothing");
+}
+
+/// Two jobs, of which the second hands 30 rows on to a second wave.
+fn two_waves() -> (Mapped, Vec<JobOutcome>) {
+    let (totals, mut jobs) = clean();
+    let first = &mut jobs[1].collected;
+    first.updated -= 40;
+    first.rejected =
+        BTreeMap::from([("UNABLE_TO_LOCK_ROW".to_owned(), 25), ("STRING_TOO_LONG".to_owned(), 8)]);
+    first.unprocessed = 7;
+    let rejected = BTreeMap::from([("UNABLE_TO_LOCK_ROW".to_owned(), 23)]);
+    first.again = Again { rejected, unprocessed: 7, ..Again::default() };
+    let rejected = BTreeMap::from([("UNABLE_TO_LOCK_ROW".to_owned(), 1)]);
+    let mut second =
+        job(0, Collected { sent: 30, updated: 29, rejected, api_calls: 7, ..Collected::default() });
+    second.job.wave = 2;
+    jobs.push(second);
+    (totals, jobs)
+}
+
+#[test]
+fn a_row_that_went_again_is_counted_where_it_ended() {
+    let (totals, jobs) = two_waves();
+    let report = report_of(Mode::Run, &totals, &jobs, |input| input.waves = 2);
+    let counts = report.counts;
+    assert_eq!(report.verdict, Verdict::Attention);
+    assert_eq!((counts.created, counts.updated), (20_000, 29_989));
+    assert_eq!((counts.rejected, counts.unprocessed, counts.missing), (11, 0, 0));
+    let reasons: Vec<_> = report.reasons.iter().map(|reason| (reason.code.as_str(), reason.rows)).collect();
+    assert_eq!(reasons, [("STRING_TOO_LONG", 8), ("UNABLE_TO_LOCK_ROW", 3)]);
+    // Without a second wave the same rows are left where they were.
+    let report = report_of(Mode::Run, &totals, &jobs[..2], |_| {});
+    assert_eq!((report.counts.rejected, report.counts.unprocessed), (33, 7));
+    assert_eq!(report.verdict, Verdict::Incomplete);
+    // A wave that did not take over just what was handed on contradicts the one before.
+    let report = report_of(Mode::Run, &totals, &jobs[..2], |input| input.waves = 2);
+    assert_eq!(report.verdict, Verdict::Unbalanced);
+}
+
+#[test]
+fn a_sync_that_stands_still_and_what_it_took() {
+    let (totals, mut jobs) = two_waves();
+    let code = "INSUFFICIENT_ACCESS_OR_READONLY".to_owned();
+    jobs[0].collected.created -= 12_000;
+    jobs[0].collected.rejected = BTreeMap::from([(code.clone(), 12_000)]);
+    jobs[0].collected.api_calls = 11;
+    let stopped = Stopped { run: run().run, code, rows: 12_000 };
+    let allowance = |max, remaining| Allowance { max, remaining };
+    let limits = Limits { api_calls: allowance(100_000, 98_013), batches: Some(allowance(15_000, 14_990)) };
+    let report = report_of(Mode::Run, &totals, &jobs, |input| {
+        (input.waves, input.stopped, input.limits) = (2, Some(&stopped), Some(limits));
+        input.prediction = Prediction { api_calls: 24, batches: 6 };
+    });
+    assert_eq!(report.verdict, Verdict::Stopped);
+    insta::assert_snapshot!(report.to_text(), @r#"
+    STOPPED  customers → Account
+    run 20261121T000300Z, started 2026-11-21 00:03:00 UTC, took 4 min 12 s
+    Salesforce refused too many rows for a reason that only an admin can mend. No scheduled
+    run begins until then.
+
+    FOR THE ADMIN
+      12,000 rows were refused with INSUFFICIENT_ACCESS_OR_READONLY: the running user has no
+      right to the record or object.
+      When it is mended, run `customers` by hand: a run that ends well puts it back on its
+      schedule.
+
+    ROWS
+        1,000,000  read from Snowflake
+          950,000  ├─ unchanged: Salesforce has them
+                0  ├─ held: refused by Salesforce before, and not changed since
+                0  ├─ invalid: stopped here, not sent
+           50,000  └─ sent
+            8,000     ├─ created
+           29,989     ├─ updated
+           12,011     ├─ rejected by Salesforce
+                0     ├─ unprocessed
+                0     └─ missing from the results
+
+    WHY ROWS WERE NOT WRITTEN
+           12,000  INSUFFICIENT_ACCESS_OR_READONLY, rejected
+                   the running user has no right to the record or object
+                8  STRING_TOO_LONG, rejected
+                   the text is longer than the field
+                3  UNABLE_TO_LOCK_ROW, rejected
+                   another writer held the record or its parent; the next run sends it again
+
+    JOBS
+      job    state              sent     accepted   rejected    unknown  Salesforce job
+      1-000  JobComplete      30,000       18,000     12,000          0  7505e0000000000AAA
+      1-001  JobComplete      20,000       19,960         33          7  7505e0000000001AAA
+      2-000  JobComplete          30           29          1          0  7505e0000000000AAA
+
+    ALLOWANCES OF THE ORG, 24 HOURS
+                     predicted     used  left before         of  kept for others
+      API calls             24       18       98,013    100,000           10,000
+      bulk batches           6        3       14,990     15,000            1,500
+
+    FILES
+      everything    runs/customers/20261121T000300Z/
+      rejected      runs/customers/20261121T000300Z/results/<job>/failed.csv
+    "#);
+}
+
+#[test]
+fn each_operation_names_what_it_did() {
+    let (totals, jobs) = clean();
+    for (operation, named, not) in [
+        (Operation::Upsert, vec!["created", "updated"], vec!["deleted"]),
+        (Operation::Insert, vec!["created"], vec!["updated", "deleted"]),
+        (Operation::Update, vec!["updated"], vec!["created", "deleted"]),
+        (Operation::HardDelete, vec!["deleted"], vec!["created", "updated"]),
+    ] {
+        let text = report_of(Mode::Run, &totals, &jobs, |input| input.operation = operation).to_text();
+        let line = |word: &str| text.contains(&format!("├─ {word}\n"));
+        assert!(
+            named.iter().all(|word| line(word)) && !not.iter().any(|word| line(word)),
+            "{operation:?}: {text}"
+        );
+    }
 }
 
 #[test]
@@ -295,7 +449,7 @@ fn every_known_code_has_its_class() {
         ),
         (
             Configuration,
-            "INVALID_FIELD INVALID_TYPE INVALID_EXTERNAL_ID_FIELD_NAME INVALID_ENTITY_FOR_UPSERT \
+            "INVALID_TYPE INVALID_EXTERNAL_ID_FIELD_NAME INVALID_ENTITY_FOR_UPSERT \
              INVALID_TYPE_FOR_OPERATION INVALID_FIELD_FOR_INSERT_UPDATE INVALID_RECORD_TYPE \
              UNAVAILABLE_RECORDTYPE_EXCEPTION INVALID_ASSIGNMENT_RULE UNSUPPORTED_DML LIMIT_EXCEEDED \
              LICENSE_LIMIT_EXCEEDED CUSTOM_ENTITY_OR_FIELD_LIMIT TXN_SECURITY_APEX_ERROR TXN_SECURITY_RUNTIME_ERROR \
@@ -313,7 +467,7 @@ fn every_known_code_has_its_class() {
              ENTITY_IS_DELETED ENTITY_IS_ARCHIVED DUPLICATE_VALUE DUPLICATE_EXTERNAL_ID DUPLICATES_DETECTED \
              INACTIVE_OWNER_OR_USER OP_WITH_INVALID_USER_TYPE_EXCEPTION TRANSFER_REQUIRES_READ \
              INVALID_EMPTY_KEY_OWNER CANNOT_UPDATE_CONVERTED_LEAD CANNOT_REPARENT_RECORD CHILD_SHARE_FAILS_PARENT \
-             DELETE_FAILED DEPENDENCY_EXISTS CIRCULAR_DEPENDENCY MISSING_ARGUMENT",
+             DELETE_FAILED DEPENDENCY_EXISTS CIRCULAR_DEPENDENCY MISSING_ARGUMENT INVALID_FIELD ALREADY_THERE",
         ),
     ];
     let known: Vec<&str> = codes().collect();

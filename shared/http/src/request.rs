@@ -111,12 +111,31 @@ impl Request {
     ///
     /// # Errors
     /// `Bug` if the value has no JSON form.
-    pub fn json<T: Serialize>(mut self, value: &T) -> Result<Self, Failure> {
+    pub fn json<T: Serialize>(self, value: &T) -> Result<Self, Failure> {
         let bytes = serde_json::to_vec(value)
             .map_err(|_| Failure::bug(format!("{}: the body has no JSON form", self.place())))?;
+        Ok(self.json_bytes(bytes.into()))
+    }
+
+    /// With a body that is JSON already.
+    #[must_use]
+    pub fn json_bytes(mut self, json: Bytes) -> Self {
         self.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        self.payload = Payload::Bytes(bytes.into());
-        Ok(self)
+        self.payload = Payload::Bytes(json);
+        self
+    }
+
+    /// With pairs in the query of the address.
+    #[must_use]
+    pub fn query(mut self, pairs: &[(&str, &str)]) -> Self {
+        self.url.query_pairs_mut().extend_pairs(pairs);
+        self
+    }
+
+    /// Bytes of the address.
+    #[must_use]
+    pub fn address_len(&self) -> usize {
+        self.url.as_str().len()
     }
 
     /// With a form as body (`application/x-www-form-urlencoded`).

@@ -5,13 +5,17 @@
 
 mod bulk;
 mod client;
+mod collections;
 mod job;
+mod limits;
 mod login;
 mod problem;
+mod query;
 mod usage;
 
 pub use bulk::{NewJob, ResultSet};
 pub use client::{API_VERSION, Client};
+pub use collections::{Collection, CollectionOperation};
 pub use job::{JobInfo, JobState};
 pub use login::Secret;
 pub use problem::classify;

@@ -2,7 +2,7 @@
 
 use crate::Store;
 use engine::{
-    Class, Failure, JobRef, RunRef,
+    Failure, JobRef, RunRef,
     journal::{Attempt, Journal, Next, attempt_entry, decision_entry, refused_entry},
     layout,
 };
@@ -30,7 +30,7 @@ pub async fn read(store: &Store, run: &RunRef, job: JobRef) -> Result<Journal, F
 /// The Salesforce job that was closed for a planned job, and its attempt.
 ///
 /// # Errors
-/// [`Class::Configuration`] when there is none yet, the classes of the store otherwise.
+/// [`engine::Class::Configuration`] when there is none yet, the classes of the store otherwise.
 pub async fn closed_job(store: &Store, run: &RunRef, job: JobRef) -> Result<(u32, String), Failure> {
     match read(store, run, job).await?.next() {
         Next::LookAt { attempt, job } => Ok((attempt, job)),
@@ -39,7 +39,7 @@ pub async fn closed_job(store: &Store, run: &RunRef, job: JobRef) -> Result<(u32
     }
 }
 
-/// Passes an outcome on; a failure that no retry can help is noted in the journal, for Plan to tell.
+/// Passes an outcome on; a failure is noted in the journal, for Plan to tell.
 ///
 /// # Errors
 /// The failure of the outcome.
@@ -49,25 +49,18 @@ pub async fn record_failure<T>(
     job: JobRef,
     outcome: Result<T, Failure>,
 ) -> Result<T, Failure> {
-    if let Err(failure) = &outcome
-        && matches!(failure.class, Class::Configuration | Class::Guard | Class::Bug)
-    {
+    if let Err(failure) = &outcome {
         // Failing to note it must not hide it.
         let _ = note(store, run, job, failure).await;
     }
     outcome
 }
 
-/// Why a job was given up the last time, when it was.
+/// How often a job has failed, and why the last time.
 ///
 /// # Errors
 /// The classes of the store.
-pub async fn last_failure(store: &Store, run: &RunRef, job: JobRef) -> Result<Option<Failure>, Failure> {
-    Ok(failures(store, run, job).await?.1)
-}
-
-/// How often a job was given up, and why the last time.
-async fn failures(store: &Store, run: &RunRef, job: JobRef) -> Result<(u32, Option<Failure>), Failure> {
+pub async fn failures(store: &Store, run: &RunRef, job: JobRef) -> Result<(u32, Option<Failure>), Failure> {
     let (mut count, mut last) = (0, None);
     while let Some(failure) = store.get_json(&layout::job_failure(run, job, count)).await? {
         (count, last) = (count + 1, Some(failure));

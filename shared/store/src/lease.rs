@@ -5,7 +5,7 @@
 
 use engine::{
     Failure, RunId, RunRef,
-    document::{Base, Head, Lease, from_bytes, to_bytes},
+    document::{Base, Head, Lease, Stopped, from_bytes, to_bytes},
     layout,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -26,18 +26,19 @@ pub async fn hold(store: &Store, run: &RunRef) -> Result<(), Failure> {
     for _ in 0..RACES {
         let (current, version) = read(store, run).await?;
         let now = Timestamp::now();
-        match current {
+        match &current {
             Some(lease)
                 if lease.holder.as_ref().is_some_and(|holder| *holder != run.run) && lease.expires > now =>
             {
-                return Err(held(run, &lease));
+                return Err(held(run, lease));
             }
             Some(lease) if lease.holder.is_some() && lease.expires.duration_since(now) > LIFE / 2 => {
                 return Ok(());
             }
             _ => {}
         }
-        let mine = Lease { holder: Some(run.run.clone()), expires: now + LIFE };
+        let stopped = current.and_then(|lease| lease.stopped);
+        let mine = Lease { holder: Some(run.run.clone()), expires: now + LIFE, stopped };
         if write(store, run, &mine, version.as_ref()).await? {
             return Ok(());
         }
@@ -45,15 +46,27 @@ pub async fn hold(store: &Store, run: &RunRef) -> Result<(), Failure> {
     Err(Failure::contention(format!("the lease of `{}` keeps changing hands", run.sync)))
 }
 
-/// Gives the lease back, when this run holds it.
+/// Gives the lease back, when this run holds it, and leaves the sync as still or as free as it was.
 ///
 /// # Errors
 /// The classes of the store.
 pub async fn release(store: &Store, run: &RunRef) -> Result<(), Failure> {
+    give_back(store, run, |lease| lease).await
+}
+
+/// Gives the lease back, when this run holds it, and says whether the sync stands still from now on.
+///
+/// # Errors
+/// The classes of the store.
+pub async fn release_as(store: &Store, run: &RunRef, stopped: Option<Stopped>) -> Result<(), Failure> {
+    give_back(store, run, |lease| Lease { stopped, ..lease }).await
+}
+
+async fn give_back(store: &Store, run: &RunRef, change: impl FnOnce(Lease) -> Lease) -> Result<(), Failure> {
     let (Some(lease), version) = read(store, run).await? else { return Ok(()) };
     if lease.holder.as_ref() == Some(&run.run) {
         // Losing this race means that somebody else holds the lease by now: it is no longer ours to give back.
-        write(store, run, &Lease { holder: None, ..lease }, version.as_ref()).await?;
+        write(store, run, &Lease { holder: None, ..change(lease) }, version.as_ref()).await?;
     }
     Ok(())
 }

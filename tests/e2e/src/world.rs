@@ -119,12 +119,22 @@ pub fn load(snowflake: &SnowflakeServer, scale_factor: f64) {
         .expect("the sample data loads");
 }
 
-/// Copies the shipped syncs.
+/// Copies the shipped syncs, to be loaded in bulk however few their rows are: tests of the other interface say so.
 pub fn copy_syncs(to: &Path) {
     std::fs::create_dir_all(to).expect("the folder can be made");
     for sync in ["customers.yaml", "orders.yaml"] {
-        std::fs::copy(workspace().join("syncs").join(sync), to.join(sync)).expect("the sync is there");
+        let text = std::fs::read_to_string(workspace().join("syncs").join(sync)).expect("the sync is there");
+        std::fs::write(to.join(sync), with_load(&text, "api: bulk")).expect("the folder can be written");
     }
+}
+
+/// The text of a sync with one more line in its `load`.
+#[must_use]
+pub fn with_load(sync: &str, line: &str) -> String {
+    if sync.contains("\nload:\n") {
+        return sync.replace("\nload:\n", &format!("\nload:\n  {line}\n"));
+    }
+    format!("{sync}\nload:\n  {line}\n")
 }
 
 fn parse<T: serde::de::DeserializeOwned>(json: &str) -> T {

@@ -55,7 +55,7 @@ impl Stages<'_> {
 
     async fn plan(&self, wave: u32) -> Result<plan::Output, Failure> {
         let event = plan::Event { sync: self.run.sync.clone(), run: self.run.run.clone(), wave };
-        plan::handle(&self.world.parts.store, event).await
+        plan::handle(&self.world.parts.store, &self.world.parts.salesforce, event).await
     }
 
     async fn submit(&self) -> Result<(), Failure> {
@@ -66,7 +66,7 @@ impl Stages<'_> {
     async fn poll(&self) -> Result<(), Failure> {
         loop {
             let (sync, run) = (self.run.sync.clone(), self.run.run.clone());
-            let event = poll::Event { sync, run, wave: 1, job: 0, wait_seconds: 0 };
+            let event = poll::Event { sync, run, wave: 1, job: 0, wait_seconds: 0, polls: 0 };
             if poll::handle(&self.world.parts.store, &self.world.parts.salesforce, event).await?.done {
                 return Ok(());
             }

@@ -205,11 +205,13 @@ fn objects() -> Vec<(Who, Who, String)> {
     let (run, job) = (run(), JobRef { wave: 1, job: 0 });
     let every: Who = &FUNCTIONS;
     let stages: Who = &FUNCTIONS[1..];
-    let holders: Who = &["extract", "plan", "submit", "finish"];
+    let holders: Who = &["extract", "plan", "submit", "poll", "finish"];
+    let loaders: Who = &["submit", "poll", "collect"];
+    let callers: Who = &["extract", "plan", "submit", "poll", "collect"];
     vec![
         (every, &["dispatch"], layout::run(&run)),
-        (&["dispatch", "extract", "plan", "submit", "finish"], holders, layout::lease(&run.sync)),
-        (&["extract", "submit", "finish"], &["finish"], layout::head(&run.sync)),
+        (&["dispatch", "extract", "plan", "submit", "poll", "finish"], holders, layout::lease(&run.sync)),
+        (&["extract", "plan", "submit", "finish"], &["finish"], layout::head(&run.sync)),
         (&["map", "settle"], &["settle"], layout::baseline_segment(&run.sync, &run.run, 0)),
         (stages, &["extract"], layout::base(&run)),
         (stages, &["extract"], layout::describe(&run)),
@@ -222,10 +224,13 @@ fn objects() -> Vec<(Who, Who, String)> {
         (stages, &["map"], layout::mapped(&run, 0, "upsert-000.csv")),
         (stages, &["map"], layout::mapped_summary(&run, 0)),
         (stages, &["plan"], layout::plan(&run, 1)),
-        (stages, &["plan"], layout::gate_folder(&run, 1) + "000.json"),
-        (stages, &["submit", "poll"], layout::journal(&run, job, "attempt-0.json")),
-        (stages, &["submit", "poll"], layout::job_failure(&run, job, 0)),
-        (stages, &["submit", "poll"], layout::job_end(&run, job)),
+        (stages, &["plan"], layout::gate_folder(&run, 1) + "turn-0-001.json"),
+        (stages, &["plan"], layout::limits(&run, 1)),
+        (stages, callers, layout::session(&run, 0)),
+        (stages, loaders, layout::journal(&run, job, "attempt-0.json")),
+        (stages, loaders, layout::job_failure(&run, job, 0)),
+        (stages, loaders, layout::job_end(&run, job)),
+        (stages, &["submit", "collect"], layout::results(&run, job, "call-000.json")),
         (stages, &["collect"], layout::results(&run, job, "success.csv")),
         (stages, &["collect"], layout::delta(&run, job, 0)),
         (stages, &["collect"], layout::results_summary(&run, job)),

@@ -102,6 +102,10 @@ async fn a_run_whose_chunk_failed_goes_on_when_the_cause_is_gone() {
 async fn documents(store: &Store) -> BTreeMap<String, String> {
     let mut documents = BTreeMap::new();
     for key in store.list("").await.unwrap() {
+        // The two share a session in different ways, and a login counts against the allowances.
+        if key.contains("/session-") || key.contains("/limits-") {
+            continue;
+        }
         let bytes = store.get(&key).await.unwrap().unwrap().bytes;
         let text = match key.rsplit('.').next() {
             Some("json") => without_volatile(serde_json::from_slice(&bytes).unwrap()).to_string(),
@@ -125,8 +129,10 @@ fn without_volatile(document: Value) -> Value {
     }
 }
 
-/// `version` is the ETag of the head that a run starts from.
-const VOLATILE: [&str; 5] = ["at", "expires", "finished", "started_by", "version"];
+/// `version` is the ETag of the head that a run starts from, `limits` what was left of the allowances, `polls` how often
+/// a job was asked for.
+const VOLATILE: [&str; 8] =
+    ["api_calls", "at", "expires", "finished", "limits", "polls", "started_by", "version"];
 
 fn sorted_lines(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);

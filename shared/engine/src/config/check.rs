@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use super::problem::Problem;
 use super::source::{self, Node, Part, Source};
-use super::{Sync, Value, schema, sql};
+use super::{Api, Operation, Sync, Value, schema, sql};
 use crate::mapping::Header;
 use crate::schedule;
 
@@ -56,6 +56,7 @@ impl Faults {
         faults.model(sync);
         faults.schedule(sync);
         faults.key_and_destination(sync);
+        faults.operation(sync);
         faults.mapping(sync);
         faults.load(sync);
         faults
@@ -92,6 +93,9 @@ impl Faults {
             (Some(_), None) => {}
         }
         self.range(&["model", "timeout_seconds"], model.timeout_seconds.into(), 1, 604_800);
+        if model.cursor.as_ref().is_some_and(|cursor| cursor.column.trim().is_empty()) {
+            self.add(&["model", "cursor", "column"], Part::Key, "the name of the column is empty", "");
+        }
         let names = [
             ("warehouse", &model.warehouse),
             ("role", &model.role),
@@ -156,10 +160,39 @@ impl Faults {
         }
     }
 
-    fn mapping(&mut self, sync: &Sync) {
-        if sync.mapping.is_empty() {
-            self.add(&["mapping"], Part::Key, "no field is mapped", "map at least one field besides the key");
+    /// What the operation asks of the key, the mapping and the load.
+    fn operation(&mut self, sync: &Sync) {
+        let operation = sync.destination.operation;
+        let by_id = !matches!(operation, Operation::Upsert | Operation::Insert);
+        let word = operation.word();
+        if by_id && sync.key.field != "Id" {
+            let message = format!("`{word}` finds records by `Id` only");
+            self.add(&["key", "field"], Part::Value, message, "write `Id`, and a column with Salesforce ids");
         }
+        if !by_id && sync.key.field == "Id" {
+            let message = format!("`{word}` needs an external id");
+            self.add(&["key", "field"], Part::Value, message, "write a field that is ticked `External ID`");
+        }
+        match (operation.is_delete(), sync.mapping.is_empty()) {
+            (true, false) => {
+                self.add(&["mapping"], Part::Key, format!("`{word}` writes no fields"), "leave it out")
+            }
+            (false, true) => {
+                self.add(
+                    &["mapping"],
+                    Part::Key,
+                    "no field is mapped",
+                    "map at least one field besides the key",
+                );
+            }
+            _ => {}
+        }
+        if operation == Operation::HardDelete && sync.load.api == Api::Rest {
+            self.add(&["load", "api"], Part::Value, "`hard_delete` does not go by REST", "write `bulk`");
+        }
+    }
+
+    fn mapping(&mut self, sync: &Sync) {
         for (header, value) in &sync.mapping {
             let path = ["mapping", header.as_str()];
             if header.eq_ignore_ascii_case(&sync.key.field) {
@@ -200,6 +233,18 @@ impl Faults {
     fn load(&mut self, sync: &Sync) {
         self.range(&["load", "max_job_bytes"], sync.load.max_job_bytes, 1_000_000, 100_000_000);
         self.range(&["load", "concurrency"], sync.load.concurrency.into(), 1, 50);
+        self.range(&["load", "waves"], sync.load.waves.into(), 1, 10);
+        if let Some(parent) = &sync.load.group_by
+            && !sync.mapping.contains_key(parent)
+        {
+            let message = format!("`{parent}` is not mapped");
+            self.add(
+                &["load", "group_by"],
+                Part::Value,
+                message,
+                "write a key of `mapping`, as it stands there",
+            );
+        }
     }
 
     fn range(&mut self, path: &[&str], value: u64, least: u64, most: u64) {

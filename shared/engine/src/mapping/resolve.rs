@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::{Assignment, Conversion, Header, KeyRule, Mapping, Source, WhenNull};
 use crate::{
     Failure,
-    config::{Problem, Sync, Value, closest, failure, identifier},
+    config::{Operation, Problem, Sync, Value, closest, failure, identifier},
     contract::{Column, ColumnKind, Field, Object, Objects},
     value,
 };
@@ -64,16 +64,32 @@ impl Mapping {
         resolver.object();
         let key = resolver.key();
         let mut assignments = resolver.assignments();
-        resolver.required();
+        if sync.destination.operation.creates() {
+            resolver.required();
+        }
         assignments.sort_by(|a, b| a.header.cmp(&b.header));
         match (failure(&resolver.problems), key) {
             (None, Some((key, first))) => {
                 assignments.insert(0, first);
-                Ok(Self { key, assignments })
+                let group_by = sync.load.group_by.as_deref();
+                let group_by =
+                    group_by.and_then(|named| assignments.iter().position(|a| a.is_written(named)));
+                Ok(Self { operation: sync.destination.operation, group_by, ..Self::new(key, assignments) })
             }
             (Some(failure), _) => Err(failure),
             (None, None) => Err(Failure::bug("the key was not resolved, and yet there is no problem")),
         }
+    }
+}
+
+impl Assignment {
+    /// Whether it is the one that the sync writes so: it may have left out the type of the parent.
+    fn is_written(&self, key: &str) -> bool {
+        let path = |header| match Header::parse(header) {
+            Some(Header::Parent { relationship, field, .. }) => (relationship, field),
+            _ => (header, ""),
+        };
+        path(&self.header) == path(key)
     }
 }
 
@@ -106,9 +122,14 @@ struct Target<'r> {
 
 impl<'r> Resolver<'r> {
     fn object(&mut self) {
-        let Object { name, createable, updateable, .. } = self.object;
-        for (allowed, verb) in [(createable, "create"), (updateable, "update")] {
-            if !allowed {
+        let Object { name, createable, updateable, deletable, .. } = self.object;
+        let operation = self.sync.destination.operation;
+        for (wanted, allowed, verb) in [
+            (operation.creates(), createable, "create"),
+            (operation.updates(), updateable, "update"),
+            (operation.is_delete(), deletable, "delete"),
+        ] {
+            if wanted && !allowed {
                 self.problem(
                     Problem::new(
                         "destination.object",
@@ -136,6 +157,9 @@ impl<'r> Resolver<'r> {
 
     fn key_field(&mut self, field: &Field) -> bool {
         let name = &field.name;
+        if !self.sync.destination.operation.creates() {
+            return field.kind == "id";
+        }
         let problem = if !(field.external_id || field.id_lookup) {
             Problem::new("key.field", format!("field `{name}` is not an external id"))
                 .hint("tick `External ID` in the definition of the field, or choose another field")
@@ -307,6 +331,7 @@ impl<'r> Resolver<'r> {
 
     fn writable(&mut self, path: &str, field: &Field) -> Option<()> {
         let name = &field.name;
+        let operation = self.sync.destination.operation;
         let problem = match field.kind.as_str() {
             "address" | "location" => Problem::new(path, format!("field `{name}` is a `{}`", field.kind))
                 .hint(format!("write its parts instead: {}", parts(field))),
@@ -315,11 +340,13 @@ impl<'r> Resolver<'r> {
             _ if field.auto_number => {
                 Problem::new(path, format!("field `{name}` is numbered by Salesforce")).hint("leave it out")
             }
-            _ => match (field.createable, field.updateable) {
+            _ => match (field.createable || !operation.creates(), field.updateable || !operation.updates()) {
                 (true, true) => return Some(()),
-                (false, false) => Problem::new(path, format!("field `{name}` cannot be written"))
-                    .hint("give the user of Backhaul edit access to the field, or leave it out"),
-                (false, true) => Problem::new(path, format!("field `{name}` cannot be written on create"))
+                _ if operation != Operation::Upsert || !(field.createable || field.updateable) => {
+                    Problem::new(path, format!("field `{name}` cannot be written"))
+                        .hint("give the user of Backhaul edit access to the field, or leave it out")
+                }
+                (false, _) => Problem::new(path, format!("field `{name}` cannot be written on create"))
                     .hint("an upsert needs fields that can be written on create and on update"),
                 (true, false) => Problem::new(path, format!("field `{name}` cannot be written on update"))
                     .hint("an upsert needs fields that can be written on create and on update"),

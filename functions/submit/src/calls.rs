@@ -1,0 +1,70 @@
+//! A job of REST calls: each call is made by one try of the stage, once, and never again.
+//!
+//! A call is claimed before it is made. One that was claimed and left no answer is in doubt; Collect asks the org for
+//! its records.
+
+use engine::{
+    Failure, JobRef, RunRef,
+    collections::{Batch, batches},
+    config::Operation,
+    document::{Extracted, Fragment, Plan, PlannedJob, Run},
+    layout,
+};
+use salesforce::{Collection, CollectionOperation};
+use store::{Put, Store};
+
+pub(crate) struct Calls<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) salesforce: &'a salesforce::Client,
+    pub(crate) run: &'a RunRef,
+    pub(crate) job: JobRef,
+    pub(crate) plan: &'a Plan,
+    pub(crate) planned: &'a PlannedJob,
+}
+
+impl Calls<'_> {
+    /// Makes every call that nobody has claimed, in order, one at a time.
+    pub(crate) async fn make(&self) -> Result<(), Failure> {
+        let frozen: Run = self.store.require(&layout::run(self.run)).await?;
+        let extracted: Extracted = self.store.require(&layout::result(self.run)).await?;
+        let collection = self.collection(frozen.sync.destination.operation)?;
+        let mut call = 0;
+        for fragment in &self.planned.fragments {
+            let rows = self.rows(fragment).await?;
+            for batch in batches(&self.plan.object, &extracted.mapping, &rows)? {
+                self.claim_and_make(call, &collection, batch).await?;
+                call += 1;
+            }
+        }
+        Ok(())
+    }
+
+    async fn rows(&self, fragment: &Fragment) -> Result<bytes::Bytes, Failure> {
+        let place = layout::fragment(self.run, fragment, &fragment.file);
+        let object = self.store.get(&place).await?;
+        object.map(|object| object.bytes).ok_or_else(|| Failure::bug(format!("`{place}` is not there")))
+    }
+
+    async fn claim_and_make(&self, call: u32, collection: &Collection, batch: Batch) -> Result<(), Failure> {
+        let claim = layout::call_begun(self.run, self.job, call);
+        if let Put::Exists = self.store.create_json(&claim, &batch.keys.len()).await? {
+            return Ok(());
+        }
+        let answer = self.salesforce.write_collection(collection, batch.body.into()).await?;
+        self.store.create(&layout::call_answer(self.run, self.job, call), answer).await.map(drop)
+    }
+
+    fn collection(&self, operation: Operation) -> Result<Collection, Failure> {
+        let operation = match operation {
+            Operation::Upsert => CollectionOperation::Upsert { external_id: self.plan.external_id.clone() },
+            Operation::Insert => CollectionOperation::Insert,
+            Operation::Update => CollectionOperation::Update,
+            Operation::Delete => CollectionOperation::Delete,
+            Operation::HardDelete => {
+                return Err(Failure::configuration("`hard_delete` does not go by REST")
+                    .hint("leave `load.api` out, or set it to `bulk`"));
+            }
+        };
+        Ok(Collection { object: self.plan.object.clone(), operation })
+    }
+}
