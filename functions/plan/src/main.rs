@@ -5,9 +5,10 @@
 
 #[tokio::main]
 async fn main() -> Result<(), lambda::Error> {
-    lambda::serve("plan", |event, _| async move {
+    lambda::serve("plan", |event: plan::Event, _| async move {
         let store = lambda::store().await?;
-        let salesforce = salesforce::Client::new(lambda::secret(lambda::SALESFORCE_SECRET).await?)?;
+        let run = engine::RunRef { sync: event.sync.clone(), run: event.run.clone() };
+        let salesforce = lambda::salesforce(&store, &run).await?;
         plan::handle(&store, &salesforce, event).await
     })
     .await

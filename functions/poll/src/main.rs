@@ -5,9 +5,11 @@
 
 #[tokio::main]
 async fn main() -> Result<(), lambda::Error> {
-    lambda::serve("poll", |event, _| async move {
-        let salesforce = salesforce::Client::new(lambda::secret(lambda::SALESFORCE_SECRET).await?)?;
-        poll::handle(&lambda::store().await?, &salesforce, event).await
+    lambda::serve("poll", |event: poll::Event, _| async move {
+        let store = lambda::store().await?;
+        let run = engine::RunRef { sync: event.sync.clone(), run: event.run.clone() };
+        let salesforce = lambda::salesforce(&store, &run).await?;
+        poll::handle(&store, &salesforce, event).await
     })
     .await
 }

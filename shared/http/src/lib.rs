@@ -1,12 +1,14 @@
 //! One HTTP client for both vendors.
 //!
 //! A [`Request`] says what it is and whether it may be sent twice; [`Http::send`] retries what may be
-//! retried, for a few seconds at most: long waiting belongs to the state machine. Any HTTP status is an
+//! retried, for a few seconds at most: long waiting belongs to the state machine. A host that goes on
+//! failing is left alone for a while. Any HTTP status is an
 //! answer, which the vendor's client classifies by code; only a request without an answer is an error
 //! here. Bodies are streamed, and nothing that is printed names a query, a header or a body.
 
 mod address;
 mod body;
+mod breaker;
 mod client;
 mod failure;
 mod key;

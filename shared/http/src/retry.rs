@@ -15,6 +15,9 @@ pub struct RetryPolicy {
     pub longest_pause: Duration,
     /// Fixes the jitter, for tests.
     pub seed: Option<u64>,
+    /// Requests in a row that may end without a useful answer before their host is left alone for a while; 0 for
+    /// any number.
+    pub break_after: u32,
 }
 
 impl Default for RetryPolicy {
@@ -25,17 +28,19 @@ impl Default for RetryPolicy {
             first_pause: Duration::from_millis(200),
             longest_pause: Duration::from_secs(2),
             seed: None,
+            break_after: 5,
         }
     }
 }
 
 impl RetryPolicy {
-    /// The same number of tries without noticeable pauses.
+    /// The same number of tries without noticeable pauses, and no host is left alone.
     #[must_use]
     pub fn immediate() -> Self {
         Self {
             first_pause: Duration::from_micros(1),
             longest_pause: Duration::from_micros(1),
+            break_after: 0,
             ..Self::default()
         }
     }

@@ -206,3 +206,28 @@ async fn the_failure_of_a_stream_comes_through() {
     let outcome = http().send(upload(&vendor, 6, vec![chunk("abc"), Err(failure.clone())])).await;
     assert_eq!(outcome.unwrap_err(), failure);
 }
+
+#[tokio::test]
+async fn a_host_that_goes_on_failing_is_left_alone() {
+    let vendor = Vendor::start(|_| Answer::html(503)).await;
+    let retry = RetryPolicy { tries: 1, break_after: 3, ..RetryPolicy::immediate() };
+    let http = Http::new(retry).unwrap();
+    let get = || Request::new(Method::GET, Url::parse(&vendor.base).unwrap());
+    for _ in 0..3 {
+        assert_eq!(http.send(get()).await.unwrap().status(), 503);
+    }
+    let failure = http.clone().send(get()).await.unwrap_err();
+    assert_eq!(failure.class, Class::Transient);
+    assert!(failure.message.contains("is left alone for another"), "{failure}");
+    assert_eq!((vendor.calls().len(), http.sent()), (3, 3), "nothing was sent");
+}
+
+#[tokio::test]
+async fn an_answer_may_ask_to_wait() {
+    let wait = Answer::new(503, &[("retry-after", "1")], "");
+    let vendor = Vendor::script([wait, Answer::new(200, &[], "")]).await;
+    let http = Http::new(RetryPolicy::immediate()).unwrap();
+    let began = std::time::Instant::now();
+    http.send(Request::new(Method::GET, Url::parse(&vendor.base).unwrap())).await.unwrap();
+    assert!(began.elapsed() >= Duration::from_secs(1));
+}

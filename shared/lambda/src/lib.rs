@@ -12,6 +12,8 @@
 #[cfg(feature = "dispatch")]
 mod executions;
 mod metrics;
+#[cfg(feature = "salesforce")]
+mod salesforce;
 mod secrets;
 mod serve;
 pub mod settings;
@@ -28,7 +30,9 @@ use tokio::sync::OnceCell;
 pub use executions::start_execution;
 pub use lambda_runtime::Error;
 pub use metrics::{Unit, metrics};
-pub use secrets::secret;
+#[cfg(feature = "salesforce")]
+pub use salesforce::salesforce;
+pub use secrets::{fresh_secret, secret};
 pub use serve::{Invocation, serve};
 pub use settings::{SALESFORCE_SECRET, SNOWFLAKE_SECRET};
 

@@ -25,17 +25,32 @@ const KEPT: Duration = Duration::from_mins(10);
 /// `Configuration` when the variable is not set, the secret is missing or denied, or is not a `T`;
 /// `Transient` when Secrets Manager does not answer.
 pub async fn secret<T: DeserializeOwned>(variable: Variable) -> Result<T, Failure> {
-    static SECRETS: OnceCell<Secrets> = OnceCell::const_new();
     let id = variable.required()?;
-    let secrets = SECRETS.get_or_init(|| async { Secrets::new(Client::new(sdk().await)) }).await;
-    decode(&id, variable, &secrets.get(&id, variable).await?)
+    decode(&id, variable, &secrets().await.get(&id, variable).await?)
+}
+
+/// The secret as it is now, whatever this process has kept: a vendor has just refused the one it knew.
+///
+/// # Errors
+/// As [`secret`].
+pub async fn fresh_secret<T: DeserializeOwned>(variable: Variable) -> Result<T, Failure> {
+    let id = variable.required()?;
+    decode(&id, variable, &secrets().await.get_fresh(&id, variable).await?)
+}
+
+async fn secrets() -> &'static Secrets {
+    static SECRETS: OnceCell<Secrets> = OnceCell::const_new();
+    SECRETS.get_or_init(|| async { Secrets::new(Client::new(sdk().await)) }).await
 }
 
 /// The secrets that this process has asked for.
 struct Secrets {
     client: Client,
-    kept: Mutex<HashMap<String, (Instant, SecretString)>>,
+    kept: Mutex<Kept>,
 }
+
+/// By the name of the secret, with the instant of its reading.
+type Kept = HashMap<String, (Instant, SecretString)>;
 
 impl Secrets {
     fn new(client: Client) -> Self {
@@ -50,6 +65,14 @@ impl Secrets {
         {
             return Ok(text.clone());
         }
+        self.renew(&mut kept, id, variable).await
+    }
+
+    async fn get_fresh(&self, id: &str, variable: Variable) -> Result<SecretString, Failure> {
+        self.renew(&mut *self.kept.lock().await, id, variable).await
+    }
+
+    async fn renew(&self, kept: &mut Kept, id: &str, variable: Variable) -> Result<SecretString, Failure> {
         let text = self.fetch(id, variable).await?;
         kept.insert(id.to_owned(), (Instant::now(), text.clone()));
         Ok(text)
@@ -139,6 +162,8 @@ mod tests {
             assert_eq!((login.user.as_str(), login.private_key.expose_secret()), ("loader", "planted"));
         }
         assert_eq!(calls.load(Ordering::Relaxed), 1);
+        secrets.get_fresh("crm", SALESFORCE_SECRET).await.unwrap();
+        assert_eq!(calls.load(Ordering::Relaxed), 2, "a refused secret is read anew");
     }
 
     #[tokio::test]

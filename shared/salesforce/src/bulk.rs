@@ -12,8 +12,8 @@ use serde::Serialize;
 
 use crate::client::Client;
 use crate::job::{JobInfo, JobState};
-use crate::login::Session;
 use crate::problem::Problem;
+use crate::session::Session;
 
 /// How often a close is sent if the job stays `Open`.
 const CLOSE_TRIES: u32 = 3;

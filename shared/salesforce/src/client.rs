@@ -1,25 +1,38 @@
 //! Calls in general, and describe.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use engine::Failure;
 use engine::contract::Object;
-use http_client::{Http, Method, Request, Response, RetryPolicy, TokenCache};
+use engine::{Class, Failure};
+use futures_util::future::BoxFuture;
+use http_client::{Http, Lease, Method, Request, Response, RetryPolicy, TokenCache};
 
-use crate::login::{Login, Secret, Session};
+use crate::login::{Login, Secret};
 use crate::problem::Problem;
+use crate::session::{Session, Shelf};
 use crate::usage::ApiUsage;
 
 /// The version of the API that every path names.
 pub const API_VERSION: &str = "v66.0";
 
 /// A client for one user of one org. Cheap to share; every method may be called from many tasks at once.
-#[derive(Debug)]
 pub struct Client {
     pub(crate) http: Http,
-    login: Login,
+    login: Mutex<Arc<Login>>,
     sessions: TokenCache<Session>,
+    shelf: Option<Shelf>,
+    again: Option<Box<Again>>,
     usage: Mutex<Option<ApiUsage>>,
+}
+
+/// Reads the secret anew.
+type Again = dyn Fn() -> BoxFuture<'static, Result<Secret, Failure>> + Send + Sync;
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("login", &self.login).finish_non_exhaustive()
+    }
 }
 
 impl Client {
@@ -36,8 +49,29 @@ impl Client {
     /// # Errors
     /// As [`Client::new`].
     pub fn with_retry(secret: Secret, retry: RetryPolicy) -> Result<Self, Failure> {
-        let login = Login::new(&secret).map_err(|failure| failure.at("the secret of Salesforce"))?;
-        Ok(Self { http: Http::new(retry)?, login, sessions: TokenCache::new(), usage: Mutex::new(None) })
+        Ok(Self {
+            http: Http::new(retry)?,
+            login: Mutex::new(Arc::new(checked(&secret)?)),
+            sessions: TokenCache::new(),
+            shelf: None,
+            again: None,
+            usage: Mutex::new(None),
+        })
+    }
+
+    /// Shares its sessions with all clients that have the same shelf.
+    #[must_use]
+    pub fn shared(self, shelf: Shelf) -> Self {
+        Self { shelf: Some(shelf), ..self }
+    }
+
+    /// Asks for the secret once more when a login is refused: it may have been changed since it was read.
+    #[must_use]
+    pub fn rotating(
+        self,
+        again: impl Fn() -> BoxFuture<'static, Result<Secret, Failure>> + Send + Sync + 'static,
+    ) -> Self {
+        Self { again: Some(Box::new(again)), ..self }
     }
 
     /// The shape of an object as the running user sees it: a field without rights is absent.
@@ -59,6 +93,12 @@ impl Client {
         }
         let problem = Problem::read(response).await;
         Err(if problem.is_not_found() { unseen() } else { problem.failure() })
+    }
+
+    /// Requests that this client has sent, each try and each login counted.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.http.sent()
     }
 
     /// The API calls of the org, as the last answer told them.
@@ -86,11 +126,52 @@ impl Client {
     }
 
     pub(crate) async fn session(&self) -> Result<Arc<Session>, Failure> {
-        self.sessions.get(|| self.login.mint(&self.http)).await
+        self.sessions.get(|| self.obtain(0)).await
     }
 
     pub(crate) async fn renewed(&self, ended: &Arc<Session>) -> Result<Arc<Session>, Failure> {
-        self.sessions.renew(ended, || self.login.mint(&self.http)).await
+        self.sessions.renew(ended, || self.obtain(ended.number + 1)).await
+    }
+
+    /// The last session from a number on that somebody has kept, or a new one.
+    async fn obtain(&self, from: u32) -> Result<Lease<Session>, Failure> {
+        let lease = |value| Lease { value, until: None };
+        let Some(shelf) = &self.shelf else { return self.mint(from).await.map(lease) };
+        let (mut found, mut number) = (None, from);
+        while let Some(sealed) = (shelf.read)(number).await? {
+            found = self.login().sealer.open(number, &sealed);
+            number += 1;
+        }
+        if let Some(session) = found {
+            return Ok(lease(session));
+        }
+        let session = self.mint(number).await?;
+        let sealed = self.login().sealer.seal(&session)?;
+        if (shelf.keep)(number, sealed).await? {
+            return Ok(lease(session));
+        }
+        // Somebody was faster: theirs is used, so that ours is not needed again.
+        let theirs = (shelf.read)(number).await?;
+        let theirs = theirs.and_then(|sealed| self.login().sealer.open(number, &sealed));
+        Ok(lease(theirs.unwrap_or(session)))
+    }
+
+    async fn mint(&self, number: u32) -> Result<Session, Failure> {
+        let refused = match self.login().mint(&self.http, number).await {
+            Err(failure) if failure.class == Class::Configuration => failure,
+            outcome => return outcome,
+        };
+        let Some(again) = &self.again else { return Err(refused) };
+        let login = Arc::new(checked(&again().await?)?);
+        if self.login().is(&login) {
+            return Err(refused);
+        }
+        *self.login.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&login);
+        login.mint(&self.http, number).await
+    }
+
+    fn login(&self) -> Arc<Login> {
+        Arc::clone(&self.login.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Sends a request as it is, and notes the API usage that the answer tells.
@@ -102,6 +183,10 @@ impl Client {
         }
         Ok(response)
     }
+}
+
+fn checked(secret: &Secret) -> Result<Login, Failure> {
+    Login::new(secret).map_err(|failure| failure.at("the secret of Salesforce"))
 }
 
 impl Session {

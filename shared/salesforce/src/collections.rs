@@ -7,8 +7,8 @@ use engine::Failure;
 use http_client::{Method, Repeat, Request};
 
 use crate::client::Client;
-use crate::login::Session;
 use crate::problem::Problem;
+use crate::session::Session;
 
 /// The records a call is about.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,6 +11,7 @@ mod limits;
 mod login;
 mod problem;
 mod query;
+mod session;
 mod usage;
 
 pub use bulk::{NewJob, ResultSet};
@@ -19,4 +20,5 @@ pub use collections::{Collection, CollectionOperation};
 pub use job::{JobInfo, JobState};
 pub use login::Secret;
 pub use problem::classify;
+pub use session::{Keep, Read, Shelf};
 pub use usage::ApiUsage;

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::client::Client;
-use crate::login::Session;
 use crate::problem::Problem;
+use crate::session::Session;
 
 /// Salesforce takes 16,384 bytes of address and headers.
 const LONGEST_ADDRESS: usize = 14_000;

@@ -4,7 +4,9 @@
 #[path = "../../http/tests/support/mod.rs"]
 mod support;
 
-use backhaul_salesforce::{ApiUsage, Client, JobState, NewJob, ResultSet, Secret};
+use backhaul_salesforce::{
+    ApiUsage, Client, Collection, CollectionOperation, JobState, NewJob, ResultSet, Secret,
+};
 use bytes::Bytes;
 use engine::{Class, Failure};
 use futures_util::stream;
@@ -379,4 +381,87 @@ async fn results_that_are_not_whole_are_transient() {
     assert_eq!(client.results(ID, ResultSet::Success).await.unwrap_err().class, Class::Transient);
     let (client, _vendor) = org([error(404, "NOT_FOUND")]).await;
     assert_eq!(client.results(ID, ResultSet::Failed).await.unwrap_err().class, Class::Configuration);
+}
+
+#[tokio::test]
+async fn limits_are_read_out_of_many() {
+    let body = json!({
+        "DailyApiRequests": {"Max": 100_000, "Remaining": 99_213, "Some App": {"Max": 0, "Remaining": 0}},
+        "DailyBulkApiBatches": {"Max": 15_000, "Remaining": 14_990}, "DataStorageMB": {"Max": 5, "Remaining": 1},
+    });
+    let few = json!({"DailyApiRequests": {"Max": 10, "Remaining": 0}});
+    let (client, vendor) = org([Answer::json(200, body), Answer::json(200, few)]).await;
+    let limits = client.limits().await.unwrap();
+    assert_eq!((limits.api_calls.max, limits.api_calls.remaining), (100_000, 99_213));
+    assert_eq!(limits.batches.map(|batches| batches.remaining), Some(14_990));
+    assert_eq!(client.limits().await.unwrap().batches, None);
+    assert_eq!(calls(&vendor), ["GET /services/data/v66.0/limits", "GET /services/data/v66.0/limits"]);
+    assert_eq!(client.calls(), 3, "the login counts");
+}
+
+fn collection(operation: CollectionOperation) -> Collection {
+    Collection { object: "Account".to_owned(), operation }
+}
+
+#[tokio::test]
+async fn each_collection_call_has_its_form_and_is_sent_once() {
+    use CollectionOperation::{Delete, Insert, Update, Upsert};
+    let upsert = Upsert { external_id: "Ext_Id__c".to_owned() };
+    let records = Bytes::from_static(br#"{"allOrNone":false,"records":[]}"#);
+    for (operation, body, call) in [
+        (Insert, records.clone(), "POST /services/data/v66.0/composite/sobjects"),
+        (Update, records.clone(), "PATCH /services/data/v66.0/composite/sobjects"),
+        (upsert, records.clone(), "PATCH /services/data/v66.0/composite/sobjects/Account/Ext_Id__c"),
+        (
+            Delete,
+            Bytes::from_static(br#"["001A","001B"]"#),
+            "DELETE /services/data/v66.0/composite/sobjects?ids=001A%2C001B&allOrNone=false",
+        ),
+    ] {
+        let (client, vendor) = org([Answer::json(200, json!([]))]).await;
+        let answer = client.write_collection(&collection(operation.clone()), body.clone()).await.unwrap();
+        assert_eq!(&answer[..], b"[]");
+        assert_eq!(calls(&vendor), [call]);
+        if operation != Delete {
+            assert_eq!(vendor.seen()[1].body, body);
+        }
+        for lost in [Answer::hang_up(), Answer::html(503), Answer::json(200, json!([1, 2, 3])).cut(3)] {
+            let (client, vendor) = org([lost]).await;
+            let failure =
+                client.write_collection(&collection(operation.clone()), body.clone()).await.unwrap_err();
+            assert_eq!((failure.class, calls(&vendor).len()), (Class::Transient, 1), "{failure}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_collection_call_goes_once_more_when_the_session_had_ended() {
+    let (client, vendor) = org([error(401, "INVALID_SESSION_ID"), Answer::json(200, json!([]))]).await;
+    client.write_collection(&collection(CollectionOperation::Insert), Bytes::new()).await.unwrap();
+    assert_eq!(calls(&vendor).len(), 3, "the call, a login, the call");
+    let refused = json!([{"errorCode": "INVALID_FIELD", "message": "MARKED is no field"}]);
+    let (client, _) = org([Answer::json(400, refused)]).await;
+    let failure =
+        client.write_collection(&collection(CollectionOperation::Insert), Bytes::new()).await.unwrap_err();
+    assert_eq!(failure.class, Class::Configuration);
+    assert!(!failure.to_string().contains("MARKED"), "a message may quote records: {failure}");
+}
+
+#[tokio::test]
+async fn a_query_reads_all_of_its_pages() {
+    let page = |next: Option<&str>, id: &str| {
+        Answer::json(200, json!({"done": next.is_none(), "nextRecordsUrl": next, "records": [{"Id": id}]}))
+    };
+    let next = "/services/data/v66.0/query/01gXX-2000";
+    let (client, vendor) =
+        org([error(503, "SERVER_UNAVAILABLE"), page(Some(next), "1"), page(None, "2")]).await;
+    let records = client.query("SELECT Id FROM Account WHERE Name = 'a b'").await.unwrap();
+    assert_eq!(
+        records.iter().map(|record| record.get()).collect::<Vec<_>>(),
+        [r#"{"Id":"1"}"#, r#"{"Id":"2"}"#]
+    );
+    let first = "GET /services/data/v66.0/query?q=SELECT+Id+FROM+Account+WHERE+Name+%3D+%27a+b%27";
+    assert_eq!(calls(&vendor), [first, first, &format!("GET {next}")]);
+    let long = client.query(&"x".repeat(20_000)).await.unwrap_err();
+    assert_eq!(long.class, Class::Bug);
 }
