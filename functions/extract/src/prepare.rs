@@ -2,6 +2,7 @@
 
 use engine::{
     Failure, RunRef,
+    config::Sync,
     contract::Objects,
     cursor,
     document::{Base, Described, Head, Run, Watermark, from_bytes},
@@ -13,8 +14,17 @@ use store::Store;
 pub(crate) struct Prepared {
     pub(crate) run: Run,
     pub(crate) objects: Objects,
-    /// From where the model is read on; none when it is read whole.
+    /// What a watermark found by this run will hold for.
+    pub(crate) holds_for: String,
+    /// Where the run reads on; none when it reads the whole model.
     pub(crate) watermark: Option<Watermark>,
+}
+
+impl Prepared {
+    /// The frozen sync.
+    pub(crate) fn sync(&self) -> &Sync {
+        &self.run.sync
+    }
 }
 
 /// Freezes the beginnings of a run that are not there yet.
@@ -24,17 +34,19 @@ pub(crate) async fn prepare(
     run: &RunRef,
     frozen: Run,
 ) -> Result<Prepared, Failure> {
-    let base = freeze_base(store, run).await?;
-    let watermark = cursor::usable(&frozen.sync, base.head.cursor.as_ref()).cloned();
+    freeze_base(store, run).await?;
+    let base: Base = store.require(&layout::base(run)).await?;
     let objects = described(store, salesforce, run, &frozen).await?;
-    Ok(Prepared { run: frozen, objects, watermark })
+    let holds_for = cursor::holds_for(&frozen.sync, &objects);
+    let watermark = cursor::usable(&base.head, &holds_for).cloned();
+    Ok(Prepared { run: frozen, objects, holds_for, watermark })
 }
 
 /// The head as it is now, once: the run commits only over this one.
-async fn freeze_base(store: &Store, run: &RunRef) -> Result<Base, Failure> {
+async fn freeze_base(store: &Store, run: &RunRef) -> Result<(), Failure> {
     let place = layout::base(run);
-    if let Some(base) = store.get_json(&place).await? {
-        return Ok(base);
+    if store.exists(&place).await? {
+        return Ok(());
     }
     let head_place = layout::head(&run.sync);
     let base = match store.get(&head_place).await? {
@@ -44,7 +56,7 @@ async fn freeze_base(store: &Store, run: &RunRef) -> Result<Base, Failure> {
         }
     };
     store.create_json(&place, &base).await?;
-    store.require(&place).await
+    Ok(())
 }
 
 async fn described(

@@ -5,6 +5,7 @@ use std::io::Write;
 use engine::{
     Failure, RunRef,
     config::Sync,
+    contract::Column,
     cursor,
     document::{Extracted, Statement, Submitted, Watermark, sync_file},
     layout,
@@ -41,8 +42,8 @@ pub(crate) async fn submit(
     if let Some(submitted) = store.get_json::<Submitted>(&place).await? {
         return Ok(submitted);
     }
-    let sync = &prepared.run.sync;
-    let sql = sync.statement(prepared.watermark.as_ref())?;
+    let sync = prepared.sync();
+    let sql = sync.statement(prepared.watermark.as_ref()).map_err(|failure| in_file(run, failure))?;
     let statement = Statement { request_id: request_id(run), sql };
     let first_try =
         matches!(store.create_json(&layout::statement(run), &statement).await?, store::Put::Written(_));
@@ -84,45 +85,54 @@ pub(crate) async fn result(
         return Ok(Progress::Finished(Box::new(extracted)));
     }
     let polled = snowflake.poll(&submitted.handle).await;
-    let polled = polled.map_err(|failure| failure.at(format_args!("`{}`", sync_file(&run.sync))))?;
-    let body = match polled {
+    let body = match polled.map_err(|failure| in_file(run, failure))? {
         Poll::Running => return Ok(Progress::Running { wait_seconds: wait_seconds(submitted.at) }),
         Poll::Finished(body) => body,
     };
     let finished = keep_first_partition(store, run, body).await?;
-    let sync = &prepared.run.sync;
-    let in_file = |failure: Failure| failure.at(format_args!("`{}`", sync_file(&run.sync)));
-    let mapping = Mapping::resolve(sync, &finished.columns, &prepared.objects).map_err(in_file)?;
-    let mapping = Mapping { narrowed: prepared.watermark.is_some(), ..mapping };
-    let cursor = reached(store, run, sync, &finished).await.map_err(in_file)?;
+    let mapping = Mapping::resolve(prepared.sync(), &finished.columns, &prepared.objects)
+        .map_err(|failure| in_file(run, failure))?;
+    let cursor = greatest(store, run, &finished.columns, prepared).await?;
     let extracted = Extracted {
         columns: finished.columns,
         rows: finished.rows,
         partitions: finished.partitions.iter().map(|partition| partition.rows).collect(),
-        mapping,
-        cursor: cursor.or_else(|| prepared.watermark.clone()),
+        mapping: Mapping { narrowed: prepared.watermark.is_some(), ..mapping },
+        cursor,
     };
     store.create_or_agree(&place, engine::document::to_bytes(&extracted)).await?;
     Ok(Progress::Finished(Box::new(extracted)))
 }
 
-/// How far the cursor came: every row says it, so the first one does.
-async fn reached(
+/// The failure with the file that a person has to look at.
+fn in_file(run: &RunRef, failure: Failure) -> Failure {
+    failure.at(format_args!("`{}`", sync_file(&run.sync)))
+}
+
+/// How far the cursor column came: the same in every row, so the first says it. None without a cursor, without rows, or
+/// when it is NULL in all of them.
+async fn greatest(
     store: &Store,
     run: &RunRef,
-    sync: &Sync,
-    finished: &Finished,
+    columns: &[Column],
+    prepared: &Prepared,
 ) -> Result<Option<Watermark>, Failure> {
-    let Some(index) = finished.columns.iter().position(|column| column.name == cursor::COLUMN) else {
-        return Ok(None);
+    let Some(cursor) = &prepared.sync().model.cursor else { return Ok(None) };
+    let Some(index) = columns.iter().position(|column| column.name == cursor::COLUMN) else {
+        return Err(Failure::bug(format!("the result has no column `{}`", cursor::COLUMN)));
     };
-    let (store, place) = (store.blocking(), layout::partition(run, 0));
-    let reading = store::blocking(move || {
-        let mut rows = Rows::new(store.reader(&place)?);
+    let (blocking, place) = (store.blocking(), layout::partition(run, 0));
+    let cell = store::blocking(move || {
+        let mut rows = Rows::new(blocking.reader(&place)?);
         let first = rows.next()?;
-        Ok(first.and_then(|row| row.cell(index).map(str::to_owned)))
+        Ok(first.and_then(|row| row.cell(index).map(ToOwned::to_owned)))
     });
-    cursor::reached(sync, &finished.columns, reading.await?.as_deref())
+    let Some(value) = cell.await? else { return Ok(None) };
+    let kind = columns[index].kind.clone();
+    let found = Watermark { value, kind, holds_for: prepared.holds_for.clone() };
+    // The next run has to read on from it: better told now than then.
+    cursor::lower_bound(&found, cursor.overlap).map_err(|failure| in_file(run, failure))?;
+    Ok(Some(found))
 }
 
 /// A third of the age of the statement, so that a long one is asked about rarely and a short one at once.

@@ -60,7 +60,7 @@ async fn commit(store: &Store, run: &RunRef) -> Result<(), Failure> {
         return Ok(());
     }
     let base: Base = store.require(&layout::base(run)).await?;
-    let cursor = cursor(store, run, &frozen, &base).await?;
+    let cursor = cursor(store, run, &base.head).await?;
     let head = Head { run: Some(run.run.clone()), segments: segments(store, run).await?, cursor };
     let over = base.version.map(Version);
     let place = layout::head(&run.sync);
@@ -78,20 +78,11 @@ async fn commit(store: &Store, run: &RunRef) -> Result<(), Failure> {
     }
 }
 
-/// How far the model counts as read: as far as this run came, unless some of it has to be sent again.
-async fn cursor(
-    store: &Store,
-    run: &RunRef,
-    frozen: &Run,
-    base: &Base,
-) -> Result<Option<Watermark>, Failure> {
-    if frozen.sync.model.cursor.is_none() {
-        return Ok(None);
-    }
+/// How far the model counts as read with this commit.
+async fn cursor(store: &Store, run: &RunRef, head: &Head) -> Result<Option<Watermark>, Failure> {
     let extracted: Extracted = store.require(&layout::result(run)).await?;
-    let moves = cursor::may_move(&ending::add_up(store, run, None).await?);
-    let before = cursor::usable(&frozen.sync, base.head.cursor.as_ref()).cloned();
-    Ok(if moves { extracted.cursor } else { before })
+    let settled = extracted.cursor.is_some() && cursor::is_settled(&ending::add_up(store, run, None).await?);
+    Ok(cursor::next(head, &extracted, settled))
 }
 
 async fn segments(store: &Store, run: &RunRef) -> Result<Vec<SegmentRef>, Failure> {

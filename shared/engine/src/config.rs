@@ -36,13 +36,13 @@ pub struct Sync {
     pub schedule: Option<Schedule>,
     /// The rows.
     pub model: Model,
-    /// The column that names a record, and the external id field that holds it.
+    /// The column that names a record, and the field that holds it.
     pub key: Key,
     /// Where the rows go.
     pub destination: Destination,
     /// Which field gets which column. Field names are spelt as Salesforce spells them; `Relationship.Field`
     /// looks a parent up by its external id, `Type:Relationship.Field` where a lookup has several types.
-    /// The key is mapped already; a delete maps nothing.
+    /// The key is mapped already; for `delete` and `hard_delete` nothing else is.
     #[serde(default)]
     pub mapping: BTreeMap<String, Value>,
     /// How rows are packed into jobs.
@@ -95,16 +95,21 @@ pub struct Model {
     #[schemars(range(min = 1, max = 604_800))]
     pub timeout_seconds: u32,
     /// Reads only rows that are new since the last run, by a column that grows with every change. Rows that leave
-    /// the model are then not noticed.
+    /// the model are then not noticed, and neither is an older row with the key of a new one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<Cursor>,
 }
 
 /// The column that says when a row last changed.
+///
+/// The first run reads the whole model, and so does the first after a change of model, key, operation, mapping or the
+/// mapped fields. The next run reads on from the greatest value only when all rows were accepted, unchanged, held or
+/// invalid for good; otherwise it reads the same rows again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Cursor {
-    /// The column: a timestamp, a date or a whole number. Rows in which it is NULL are never read again.
+    /// The column: a timestamp, a date or a whole number; it need not be mapped. Rows in which it is NULL are read
+    /// by the first run only. A value ahead of time hides the changes made until then.
     #[schemars(length(min = 1))]
     pub column: String,
     /// How far behind the greatest value read the next run begins, for rows that were committed late: seconds of a
@@ -121,8 +126,8 @@ pub struct Key {
     /// upper-cased, unless they stand in double quotes (`'"customerId"'`).
     #[schemars(length(min = 1))]
     pub column: String,
-    /// The external id field of the object; for an update or a delete `Id`, whose column holds Salesforce ids of 18
-    /// characters.
+    /// An external id field of the object, for `insert` and `upsert`; `Id` for the other operations, whose column
+    /// then holds Salesforce ids of 18 characters.
     pub field: String,
 }
 
@@ -167,7 +172,7 @@ impl Operation {
         }
     }
 
-    /// The operation as a sync writes it.
+    /// The operation as a sync file spells it.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -176,13 +181,19 @@ impl Operation {
         }
     }
 
-    /// Records are created.
+    /// The records are there already, and are named by their Salesforce id.
+    #[must_use]
+    pub const fn is_by_id(self) -> bool {
+        matches!(self, Self::Update | Self::Delete | Self::HardDelete)
+    }
+
+    /// Records may be created.
     #[must_use]
     pub const fn creates(self) -> bool {
         matches!(self, Self::Upsert | Self::Insert)
     }
 
-    /// Fields of records that are there are written.
+    /// Fields of records that are there may be written.
     #[must_use]
     pub const fn updates(self) -> bool {
         matches!(self, Self::Upsert | Self::Update)
@@ -314,35 +325,47 @@ impl Sync {
         columns
     }
 
-    /// The statement that reads the model; with a watermark, only the rows from there on.
+    /// The statement that reads the model: whole, or with a watermark only what is new since.
     ///
     /// It takes only the columns that are used, so that others cost nothing, and orders by the bytes of the
     /// key's text, whatever collation the account or the column has. The query stands on lines of its
-    /// own, so that a comment at its end swallows nothing.
+    /// own, so that a comment at its end swallows nothing. With a cursor the greatest value of its column
+    /// comes with each row: of exactly the rows that were read.
     ///
     /// <https://docs.snowflake.com/en/sql-reference/collation>
     ///
     /// # Errors
-    /// As [`cursor::from`].
+    /// [`crate::Class::Configuration`] when the watermark cannot be written as a literal.
     pub fn statement(&self, watermark: Option<&Watermark>) -> Result<String, Failure> {
-        let mut columns: Vec<String> = self.columns().iter().map(|column| sql::quoted(column)).collect();
-        let key = columns[0].clone();
-        let mut from = String::new();
-        if let Some(cursor) = &self.model.cursor {
-            let column = sql::quoted(&identifier(&cursor.column));
-            columns.push(format!("MAX({column}) OVER () AS {}", sql::quoted(cursor::COLUMN)));
-            if let Some(watermark) = watermark {
-                from = format!("WHERE {column} >= {}\n", cursor::from(cursor, watermark)?);
-            }
-        }
+        let columns: Vec<String> = self.columns().iter().map(|column| sql::quoted(column)).collect();
         let rows = match (&self.model.query, &self.model.table) {
             (Some(query), _) => query.trim_end().to_owned(),
             (None, table) => format!("SELECT * FROM {}", table.as_deref().unwrap_or_default()),
         };
+        let (greatest, since) = match &self.model.cursor {
+            Some(cursor) => cursor.clauses(watermark)?,
+            None => Default::default(),
+        };
         Ok(format!(
-            "SELECT {}\nFROM (\n{rows}\n) AS \"model\"\n{from}ORDER BY COLLATE({key}::VARCHAR, 'utf8') NULLS LAST",
+            "SELECT {}{greatest}\nFROM (\n{rows}\n) AS \"model\"{since}\n\
+             ORDER BY COLLATE({}::VARCHAR, 'utf8') NULLS LAST",
             columns.join(", "),
+            columns[0]
         ))
+    }
+}
+
+impl Cursor {
+    /// The column of the result that says how far the cursor came, and the condition for what is new.
+    fn clauses(&self, watermark: Option<&Watermark>) -> Result<(String, String), Failure> {
+        let column = sql::quoted(&identifier(&self.column));
+        let since = match watermark {
+            Some(watermark) => {
+                format!("\nWHERE {column} >= {}", cursor::lower_bound(watermark, self.overlap)?)
+            }
+            None => String::new(),
+        };
+        Ok((format!(", MAX({column}) OVER () AS \"{}\"", cursor::COLUMN), since))
     }
 }
 

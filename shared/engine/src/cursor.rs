@@ -1,183 +1,162 @@
-//! Reading only what is new: how far a model was read, and from where the next run reads on.
+//! How much of a model a run reads: all of it, or what is new since a watermark.
 //!
-//! The greatest value of the cursor column comes with the rows themselves, as one more column of the same statement,
-//! so no row can slip in between the two. It is kept with the commit of the run and never before, and only when
-//! nothing of the run is left to be sent again: a row behind the watermark is not read a second time.
+//! A watermark is the greatest value that the cursor column had among the rows of a run. The next run reads the rows
+//! from there on, the value itself among them, because more rows may share it; the overlap reaches further back, for
+//! rows that were committed late. What is read twice is compared with the baseline and not sent twice.
+//!
+//! A watermark is committed in one step with the baseline that it belongs to, and only when no row of the run has to be
+//! read again. It is good for one sync as it was written, and for the fields as they were described: after a change of
+//! either, the model is read whole, because a row that did not change may now be written differently.
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     Failure,
-    config::{Cursor, Sync},
-    contract::{Column, ColumnKind},
-    document::Watermark,
-    report::{RefusedBy, Report},
+    config::Sync,
+    contract::{Column, ColumnKind, Objects},
+    document::{Extracted, Head, Watermark},
+    report::{Reason, RefusedBy, Report},
     taxonomy::{self, Next},
+    value::civil_from_days,
 };
 
-/// The name of the column that holds the greatest value of the cursor in every row.
+/// The column of the result that holds the greatest value of the cursor column, the same in every row.
 pub const COLUMN: &str = "backhaul_cursor";
 
-/// What a watermark of the sync holds for: rows, key, destination and mapping. Warehouse and role do not matter.
+/// Whether the column can be a cursor: a timestamp, a date or a whole number.
 #[must_use]
-pub fn holds_for(sync: &Sync) -> String {
-    let Sync { model, key, destination, mapping, .. } = sync;
-    let model = (&model.table, &model.query, &model.database, &model.schema, &model.cursor);
-    let text = serde_json::to_vec(&(model, key, destination, mapping)).expect("a sync is plain JSON");
-    format!("{:016x}", xxh3_64(&text))
+pub fn is_usable(column: &Column) -> bool {
+    match column.kind {
+        ColumnKind::Fixed => matches!(column.scale, None | Some(0)),
+        ColumnKind::Date | ColumnKind::TimestampNtz | ColumnKind::TimestampLtz | ColumnKind::TimestampTz => {
+            true
+        }
+        _ => false,
+    }
 }
 
-/// The watermark that the next run of the sync may read on from.
+/// What a watermark of this sync holds for, as lower-case hexadecimal XXH3-64: everything on which depends which rows
+/// there are and what is written of them.
 #[must_use]
-pub fn usable<'w>(sync: &Sync, known: Option<&'w Watermark>) -> Option<&'w Watermark> {
-    known.filter(|known| sync.model.cursor.is_some() && known.holds_for == holds_for(sync))
+pub fn holds_for(sync: &Sync, objects: &Objects) -> String {
+    let model = &sync.model;
+    let column = model.cursor.as_ref().map(|cursor| &cursor.column);
+    let rows = (&model.table, &model.query, &model.role, &model.database, &model.schema, column);
+    let records = (&sync.key, &sync.destination, &sync.mapping, sync.described_fields(objects));
+    let json =
+        serde_json::to_vec(&(rows, records)).expect("keys are texts and no value refuses to be written");
+    format!("{:016x}", xxh3_64(&json))
 }
 
-/// The literal from which rows are read: the watermark less the overlap.
+/// The watermark of a head, if it holds for the sync as it is now.
+#[must_use]
+pub fn usable<'h>(head: &'h Head, holds_for: &str) -> Option<&'h Watermark> {
+    head.cursor.as_ref().filter(|watermark| watermark.holds_for == holds_for)
+}
+
+/// The least value that is read, as an SQL expression.
+///
+/// The value is written digit for digit: nanoseconds, instants before 1970 and numbers of 38 digits among them.
+///
+/// <https://docs.snowflake.com/en/sql-reference/functions/dateadd>,
+/// <https://docs.snowflake.com/en/developer-guide/sql-api/handling-responses#getting-the-data-from-the-results>
 ///
 /// # Errors
-/// [`crate::Class::Bug`] when the watermark is not in the wire form of its type.
-pub fn from(cursor: &Cursor, watermark: &Watermark) -> Result<String, Failure> {
-    let broken = || Failure::bug("the watermark of the head is not a value of its type");
-    let literal = literal(watermark).ok_or_else(broken)?;
-    Ok(match (&watermark.kind, cursor.overlap) {
-        (_, 0) => literal,
-        (ColumnKind::Fixed, overlap) => format!("{literal} - {overlap}"),
-        (ColumnKind::Date, overlap) => format!("DATEADD(day, -{overlap}, {literal})"),
-        (_, overlap) => format!("DATEADD(second, -{overlap}, {literal})"),
+/// [`crate::Class::Configuration`] when the value is not one of its type, or outside of the years 1 to 9999.
+pub fn lower_bound(watermark: &Watermark, overlap: u32) -> Result<String, Failure> {
+    let value = watermark.value.as_str();
+    let bound = match watermark.kind {
+        ColumnKind::Fixed => is_whole(value).then(|| format!("{value} - {overlap}")),
+        ColumnKind::Date => {
+            value.parse().ok().and_then(date).map(|date| format!("DATEADD(day, -{overlap}, '{date}'::DATE)"))
+        }
+        ColumnKind::TimestampNtz => nanoseconds(value)
+            .and_then(instant)
+            .map(|instant| format!("DATEADD(second, -{overlap}, '{instant}'::TIMESTAMP_NTZ)")),
+        ColumnKind::TimestampLtz | ColumnKind::TimestampTz => nanoseconds(without_offset(value))
+            .and_then(instant)
+            .map(|instant| format!("DATEADD(second, -{overlap}, '{instant} +0000'::TIMESTAMP_TZ)")),
+        _ => None,
+    };
+    bound.ok_or_else(|| {
+        Failure::configuration("the greatest value of `model.cursor.column` cannot be gone on from")
+            .hint("the column must hold whole numbers, or instants of the years 1 to 9999")
     })
 }
 
-/// How far the rows came: `cell` is that of [`COLUMN`] in any of them. None when the cursor is NULL in all.
+/// The watermark to commit with a run that started from `head`.
 ///
-/// # Errors
-/// [`crate::Class::Configuration`] when the column is of a type that does not grow with changes.
-pub fn reached(sync: &Sync, columns: &[Column], cell: Option<&str>) -> Result<Option<Watermark>, Failure> {
-    let Some(column) = columns.iter().find(|column| column.name == COLUMN) else { return Ok(None) };
-    let Some(cell) = cell else { return Ok(None) };
-    let watermark =
-        Watermark { value: cell.to_owned(), kind: column.kind.clone(), holds_for: holds_for(sync) };
-    match literal(&watermark) {
-        Some(_) => Ok(Some(watermark)),
-        None => Err(Failure::configuration(
-            "`model.cursor.column` is neither a timestamp, nor a date, nor a number",
-        )
-        .hint("cast it in the query of the model, to `TIMESTAMP_NTZ` for instance")),
-    }
-}
-
-/// Whether a run that ends like this may move the watermark: every row that was sent is accepted, or held until it
-/// changes, in which case its cursor grows.
+/// It moves only when every row that was read is settled. Otherwise it stays, and those rows are read again; when it did
+/// not hold any more, there is none until a run that read everything has settled everything.
 #[must_use]
-pub fn may_move(report: &Report) -> bool {
-    let counts = &report.counts;
-    let held = |code: &str| taxonomy::next(code, false) == Next::Held;
-    let refused = report.reasons.iter().filter(|reason| reason.by == RefusedBy::Salesforce);
-    counts.unprocessed + counts.missing == 0 && refused.into_iter().all(|reason| held(&reason.code))
-}
-
-/// The watermark as SQL: <https://docs.snowflake.com/en/sql-reference/data-types-datetime>.
-fn literal(watermark: &Watermark) -> Option<String> {
-    let value = watermark.value.as_str();
-    match watermark.kind {
-        ColumnKind::Fixed => is_number(value).then(|| value.to_owned()),
-        ColumnKind::Date => {
-            let days = jiff::Span::new().try_days(value.parse::<i64>().ok()?).ok()?;
-            let date = jiff::civil::date(1970, 1, 1).checked_add(days).ok()?;
-            Some(format!("'{date}'::DATE"))
-        }
-        ColumnKind::TimestampNtz => Some(format!("'{}'::TIMESTAMP_NTZ", instant(value)?)),
-        ColumnKind::TimestampLtz => Some(format!("'{} +0000'::TIMESTAMP_TZ", instant(value)?)),
-        ColumnKind::TimestampTz => {
-            let (instant_of, _) = value.split_once(' ')?;
-            Some(format!("'{} +0000'::TIMESTAMP_TZ", instant(instant_of)?))
-        }
-        _ => None,
+pub fn next(head: &Head, extracted: &Extracted, settled: bool) -> Option<Watermark> {
+    let used = head.cursor.clone().filter(|_| extracted.mapping.narrowed);
+    match &extracted.cursor {
+        Some(found) if settled => Some(found.clone()),
+        _ => used,
     }
 }
 
-fn is_number(text: &str) -> bool {
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
-    [whole, fraction].iter().all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
+/// Whether no row of the run has to be read again: each was accepted, is unchanged, is held, or is invalid for as long as
+/// it does not change itself.
+#[must_use]
+pub fn is_settled(report: &Report) -> bool {
+    let counts = &report.counts;
+    report.verdict.is_well()
+        && counts.unprocessed == 0
+        && counts.missing == 0
+        && report.reasons.iter().all(stays_refused)
 }
 
-/// `1611871777.123456789` as `2021-01-28 22:09:37.123456789`, in UTC. The sign is that of the whole number.
-fn instant(wire: &str) -> Option<String> {
-    let (sign, digits) = wire.strip_prefix('-').map_or((1, wire), |digits| (-1, digits));
-    let (seconds, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    if fraction.len() > 9 || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
+/// A duplicate is mended by a change of the other row, a missing parent by its arrival.
+fn stays_refused(reason: &Reason) -> bool {
+    match reason.by {
+        RefusedBy::Backhaul => reason.code != "duplicate_key",
+        RefusedBy::Salesforce => taxonomy::next(&reason.code, false) == Next::Held,
+    }
+}
+
+/// Digits with an optional minus sign, as many as a `NUMBER` has.
+fn is_whole(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    (1..=38).contains(&digits.len()) && is_digits(digits)
+}
+
+fn is_digits(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// The instant of a `timestamp_tz`; its offset says only how it is shown.
+fn without_offset(wire: &str) -> &str {
+    wire.split_once(' ').map_or(wire, |(instant, _)| instant)
+}
+
+/// The nanoseconds of seconds with a fraction. The sign is that of the whole: `-0.5` is before 1970.
+fn nanoseconds(wire: &str) -> Option<i128> {
+    let unsigned = wire.strip_prefix('-').unwrap_or(wire);
+    let (seconds, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
+    if seconds.is_empty() || fraction.len() > 9 || !is_digits(seconds) || !is_digits(fraction) {
         return None;
     }
-    let nanos: i128 = format!("{fraction:0<9}").parse().ok()?;
-    let nanos = sign * (seconds.parse::<i128>().ok()?.checked_mul(1_000_000_000)? + nanos);
-    let instant = jiff::Timestamp::from_nanosecond(nanos).ok()?;
-    Some(instant.strftime("%Y-%m-%d %H:%M:%S%.9f").to_string())
+    let magnitude: i128 = format!("{seconds}{fraction:0<9}").parse().ok()?;
+    Some(if unsigned.len() < wire.len() { -magnitude } else { magnitude })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+const SECOND: i128 = 1_000_000_000;
+const DAY: i128 = 86_400 * SECOND;
 
-    #[test]
-    fn a_watermark_is_read_on_from_to_the_last_digit() {
-        use ColumnKind::{Date, Fixed, Text, TimestampLtz, TimestampNtz, TimestampTz};
-        for (kind, wire, overlap, expected) in [
-            (Fixed, "12345", 0, Some("12345")),
-            (
-                Fixed,
-                "-99999999999999999999999999999999999999",
-                7,
-                Some("-99999999999999999999999999999999999999 - 7"),
-            ),
-            (Fixed, "1e5", 0, None),
-            (Date, "18262", 0, Some("'2020-01-01'::DATE")),
-            (Date, "-1", 2, Some("DATEADD(day, -2, '1969-12-31'::DATE)")),
-            (TimestampNtz, "1611871777.123456789", 0, Some("'2021-01-28 22:09:37.123456789'::TIMESTAMP_NTZ")),
-            (TimestampNtz, "-0.500000000", 0, Some("'1969-12-31 23:59:59.500000000'::TIMESTAMP_NTZ")),
-            (
-                TimestampNtz,
-                "1611871777",
-                300,
-                Some("DATEADD(second, -300, '2021-01-28 22:09:37.000000000'::TIMESTAMP_NTZ)"),
-            ),
-            (TimestampLtz, "1.5", 0, Some("'1970-01-01 00:00:01.500000000 +0000'::TIMESTAMP_TZ")),
-            (
-                TimestampTz,
-                "1616173619.000000000 1500",
-                0,
-                Some("'2021-03-19 17:06:59.000000000 +0000'::TIMESTAMP_TZ"),
-            ),
-            (TimestampNtz, "x", 0, None),
-            (Text, "2021-01-01", 0, None),
-        ] {
-            let watermark = Watermark { value: wire.to_owned(), kind, holds_for: String::new() };
-            let cursor = Cursor { column: "C".to_owned(), overlap };
-            assert_eq!(from(&cursor, &watermark).ok().as_deref(), expected, "{wire}");
-        }
-    }
+/// `2026-01-31 12:34:56.123456789`
+fn instant(nanoseconds: i128) -> Option<String> {
+    let date = date(i64::try_from(nanoseconds.div_euclid(DAY)).ok()?)?;
+    let rest = nanoseconds.rem_euclid(DAY);
+    let (seconds, fraction) = (rest / SECOND, rest % SECOND);
+    let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+    Some(format!("{date} {hours:02}:{minutes:02}:{:02}.{fraction:09}", seconds % 60))
+}
 
-    #[test]
-    fn a_watermark_holds_for_what_it_was_read_for() {
-        let text = "model: {table: T, cursor: {column: AT}}\nkey: {column: ID, field: K__c}\n\
-                    destination: {object: Account}\nmapping: {Name: N}\n";
-        let sync = |text: &str| Sync::parse("a.yaml", text).unwrap();
-        let known =
-            Watermark { value: "1".to_owned(), kind: ColumnKind::Fixed, holds_for: holds_for(&sync(text)) };
-        assert!(usable(&sync(text), Some(&known)).is_some());
-        assert!(
-            usable(&sync(&format!("{text}owner: me\n")), Some(&known)).is_some(),
-            "the owner changes no row"
-        );
-        for (from, to) in [
-            ("Name: N", "Name: M"),
-            ("table: T", "table: U"),
-            ("column: ID", "column: KEY"),
-            ("column: AT", "column: SINCE"),
-            ("object: Account", "object: Contact"),
-            (", cursor: {column: AT}", ""),
-        ] {
-            assert!(usable(&sync(&text.replace(from, to)), Some(&known)).is_none(), "{to}");
-        }
-    }
+/// `2026-01-31` of days since 1970-01-01.
+fn date(days: i64) -> Option<String> {
+    // Far more than the years that are allowed, and far from an overflow.
+    let (year, month, day) = civil_from_days(days.clamp(-10_000_000, 10_000_000));
+    (1..=9999).contains(&year).then(|| format!("{year:04}-{month:02}-{day:02}"))
 }

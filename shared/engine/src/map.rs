@@ -5,10 +5,15 @@
 //!
 //! Every row is counted once: unchanged, held, invalid, added or changed. A key that occurs more than
 //! once names no record, so all its rows are invalid, also when the border of two chunks runs between
-//! them. A key of the baseline that no row has is removed; one that only invalid rows have is not, and none is when
-//! the rows are only a part of the model. A key that an insert has created counts as unchanged whatever its row says.
+//! them. A key of the baseline that no row has is removed; one that only invalid rows have is not, and
+//! none is when only a part of the model was read.
 //!
-//! Where the sync names a parent, rows are spread over [`GROUPS`] groups by it, each with fragments of its own.
+//! An insert happens once: a key that was accepted is unchanged whatever its row says now, and stays in
+//! the baseline when the model no longer holds it. What a delete sends is the key, so it happens once too.
+//!
+//! When rows are grouped by a parent, they are spread over [`GROUPS`] fragments at a time by the parent's
+//! value. The rows of a fragment are in key order, and so are the fragments of one group; the keys of two
+//! groups interleave.
 //!
 //! Reason codes of this module, beside those of [`crate::value`]:
 //!
@@ -18,12 +23,15 @@
 //! | `duplicate_key` | has the key of another row |
 //! | `key_too_long` | has a key of more than 255 characters, the most an external id holds |
 //! | `key_not_canonical` | has a key that the external id field would store in another spelling |
-//! | `id_not_18` | has a Salesforce id as key that is not in its 18-character form |
+//! | `id_not_18` | has a Salesforce id of 15 characters as its key, where the 18-character form is wanted |
+//! | `not_a_record_id` | has a key of 18 characters whose last three do not belong to the others |
 //! | `record_too_long` | is longer than the 400,000 characters Salesforce takes for a record |
 //!
 //! <https://developer.salesforce.com/docs/atlas.en-us.api_asynch.meta/api_asynch/asynch_api_concepts_limits.htm>
 
 use std::{cmp::Ordering, io::Read, mem};
+
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     Failure, Fingerprint,
@@ -31,21 +39,20 @@ use crate::{
     csv,
     document::{Chunk, Fragment, Mapped, Sample},
     fingerprint::Fingerprints,
-    mapping::{Assignment, Conversion, Mapping, Source},
+    mapping::{Mapping, Source},
     partition::{Row, Rows},
-    segment::{Entry, Segments, Writer},
+    segment::{Entry, Segments, Writer, without_checksum},
     value::{self, Fault},
 };
-use xxhash_rust::xxh3::xxh3_64;
 
 /// Most bytes of a piece: what is held before it is handed over.
 pub const PIECE_BYTES: usize = 8 * 1024 * 1024;
 
-/// Groups over which rows are spread by their parent.
+/// Groups of parents: as many fragments are filled side by side.
 pub const GROUPS: u32 = 8;
 
-/// Most bytes of a piece of one group: all groups are filled at the same time.
-pub const GROUP_PIECE_BYTES: usize = PIECE_BYTES / 4;
+/// Most bytes of a fragment of one group: all together hold twice what a single one may.
+pub const GROUP_BYTES: usize = 2 * 1024 * 1024;
 
 /// Most samples of invalid rows in a summary.
 pub const SAMPLES: usize = 20;
@@ -54,7 +61,7 @@ pub const SAMPLES: usize = 20;
 ///
 /// | file | holds |
 /// | --- | --- |
-/// | `upsert-000.csv` | rows to send, without a header; named after the operation |
+/// | `upsert-000.csv` | rows to send, without a header; named by the operation |
 /// | `upsert-000.sent.zst` | their keys, with the fingerprint as `accepted`, and the id if it is known |
 /// | `invalid-000.csv` | `key,code,field,reason` of each row refused by us |
 /// | `held-000.csv` | `key,code` of each row that Salesforce refused before, with the same content |
@@ -114,7 +121,7 @@ struct Pending {
     elsewhere: bool,
     /// The CSV row, without its line feed.
     csv: Vec<u8>,
-    /// The group of its parent; 0 without groups.
+    /// The group of its parent, from 1; 0 without groups.
     group: u32,
     faults: Vec<Fault>,
 }
@@ -135,7 +142,7 @@ impl<'a, B: Read, I: Iterator<Item = Result<B, Failure>>> Mapper<'a, B, I> {
             chunk,
             width: columns.chain([mapping.key.column]).max().unwrap_or_default() + 1,
             fingerprints: Fingerprints::under(&csv::header(mapping)),
-            baseline: Baseline::new(chunk, baseline)?,
+            baseline: Baseline::new(mapping, chunk, baseline)?,
             pending: Pending::default(),
             output: Output::new(mapping, chunk, emit),
         })
@@ -224,11 +231,12 @@ impl Pending {
     fn convert(&mut self, mapping: &Mapping, row: &Row<'_>) {
         self.csv.clear();
         self.faults.clear();
+        self.group = 0;
         for (place, assignment) in mapping.assignments.iter().enumerate() {
             if place > 0 {
                 self.csv.push(b',');
             }
-            let begin = self.csv.len();
+            let start = self.csv.len();
             let index = match assignment.source {
                 Source::Column { index, .. } => index,
                 Source::Constant(_) => usize::MAX,
@@ -240,10 +248,10 @@ impl Pending {
                 self.faults.push(fault);
             }
             if place == 0 && self.faults.is_empty() {
-                self.check_key(assignment);
+                self.check_key(&assignment.header, mapping.operation);
             }
             if mapping.group_by == Some(place) {
-                self.group = group(&self.csv[begin..], &self.key);
+                self.group = group(&self.csv[start..], &self.key);
             }
         }
         // A byte is at least as many as a character, so short rows need no counting.
@@ -253,9 +261,9 @@ impl Pending {
     }
 
     /// The key must come back from Salesforce letter by letter: results are joined by it.
-    fn check_key(&mut self, Assignment { header, conversion, .. }: &Assignment) {
-        if *conversion == Conversion::RecordId && self.key.len() != 18 {
-            self.fault("id_not_18", header, "is not the 18-character form of an id");
+    fn check_key(&mut self, header: &str, operation: Operation) {
+        if operation.is_by_id() {
+            self.check_id(header);
         } else if self.key.len() > LONGEST_KEY && self.key.chars().count() > LONGEST_KEY {
             self.fault("key_too_long", header, "is longer than 255 characters");
         } else if self.key.bytes().any(|byte| byte.is_ascii_control()) {
@@ -265,21 +273,34 @@ impl Pending {
         }
     }
 
+    /// One record has one key: of the spellings that Salesforce takes for an id, only the one it answers with is
+    /// a key. Otherwise two rows could name one record.
+    fn check_id(&mut self, header: &str) {
+        if self.key.len() == 15 {
+            self.fault("id_not_18", header, "has 15 characters; select the id in its 18-character form");
+        } else if without_checksum(&self.key).is_none() {
+            self.fault(
+                "not_a_record_id",
+                header,
+                "has an end that does not belong to its first 15 characters",
+            );
+        }
+    }
+
     fn fault(&mut self, code: &'static str, header: &str, reason: &str) {
         self.faults.push(Fault { code, field: header.to_owned(), reason: reason.to_owned() });
     }
 }
 
+/// The group of a parent, given as its CSV cell. Rows without one lock none: they are spread by their key.
+fn group(parent: &[u8], key: &str) -> u32 {
+    let of = if matches!(parent, b"" | b"#N/A") { key.as_bytes() } else { parent };
+    1 + (xxh3_64(of) % u64::from(GROUPS)) as u32
+}
+
 /// Characters of a record, and of an external id.
 const LONGEST_RECORD: usize = 400_000;
 const LONGEST_KEY: usize = 255;
-
-/// The group of a parent, by its cell. A row without a parent locks none, so it may be in any group.
-fn group(parent: &[u8], key: &str) -> u32 {
-    let named = !matches!(parent, b"" | b"#N/A");
-    let hash = xxh3_64(if named { parent } else { key.as_bytes() });
-    u32::try_from(hash % u64::from(GROUPS)).expect("a group is below their number") + 1
-}
 
 /// As much of a key as a listing shows: a key that is too long may be very long.
 fn shown(key: &str) -> &str {
@@ -295,18 +316,23 @@ fn characters(utf8: &[u8]) -> usize {
 struct Baseline<'a, B, I> {
     segments: Segments<B, I>,
     to_key: Option<&'a str>,
+    /// Keys without a row stay, because only a part of the model was read.
+    narrowed: bool,
+    /// Keys without a row stay when they were accepted.
+    once: bool,
 }
 
 impl<'a, B: Read, I: Iterator<Item = Result<B, Failure>>> Baseline<'a, B, I> {
     /// Stands on the first entry of the range.
-    fn new(chunk: &'a Chunk, inputs: I) -> Result<Self, Failure> {
+    fn new(mapping: &Mapping, chunk: &'a Chunk, inputs: I) -> Result<Self, Failure> {
         let mut segments = Segments::new(inputs);
         segments.step()?;
         let from_key = chunk.from_key.as_deref().unwrap_or_default();
         while segments.current().is_some_and(|entry| entry.key < from_key) {
             segments.step()?;
         }
-        Ok(Self { segments, to_key: chunk.to_key.as_deref() })
+        let once = mapping.operation == Operation::Insert;
+        Ok(Self { segments, to_key: chunk.to_key.as_deref(), narrowed: mapping.narrowed, once })
     }
 
     /// The entry stood on; none at the end of the range.
@@ -321,7 +347,8 @@ impl<'a, B: Read, I: Iterator<Item = Result<B, Failure>>> Baseline<'a, B, I> {
             if key.is_some_and(|key| entry.key >= key) {
                 break;
             }
-            if !output.narrowed {
+            let stays = self.narrowed || (self.once && entry.accepted.is_some());
+            if !stays {
                 output.removed(&entry)?;
             }
             self.segments.step()?;
@@ -335,11 +362,11 @@ struct Output<'a> {
     emit: &'a mut dyn FnMut(Piece) -> Result<(), Failure>,
     chunk: u32,
     operation: Operation,
-    narrowed: bool,
     mapped: Mapped,
-    /// What is to be sent, a piece for each group.
+    /// The fragments being filled: one, or one for each group.
     open: Vec<Open>,
-    piece_bytes: usize,
+    /// Most bytes of a fragment.
+    limit: usize,
     removed: Writer<Vec<u8>>,
     /// Bytes of keys in the removed piece, and its number.
     removed_bytes: usize,
@@ -372,15 +399,17 @@ struct Listing {
 
 impl<'a> Output<'a> {
     fn new(mapping: &Mapping, chunk: &Chunk, emit: &'a mut dyn FnMut(Piece) -> Result<(), Failure>) -> Self {
-        let grouped = mapping.group_by.is_some();
+        let (groups, limit) = match mapping.group_by {
+            Some(_) => (1..=GROUPS, GROUP_BYTES),
+            None => (0..=0, PIECE_BYTES),
+        };
         Self {
             emit,
             chunk: chunk.chunk,
             operation: mapping.operation,
-            narrowed: mapping.narrowed,
             mapped: Mapped::default(),
-            open: if grouped { (1..=GROUPS).map(Open::new).collect() } else { vec![Open::new(0)] },
-            piece_bytes: if grouped { GROUP_PIECE_BYTES } else { PIECE_BYTES },
+            open: groups.map(Open::new).collect(),
+            limit,
             removed: Writer::new(Vec::new()),
             removed_bytes: 0,
             removed_pieces: 0,
@@ -397,7 +426,8 @@ impl<'a> Output<'a> {
         fingerprint: Fingerprint,
     ) -> Result<(), Failure> {
         let accepted = known.as_ref().and_then(|entry| entry.accepted);
-        if accepted == Some(fingerprint) || (accepted.is_some() && self.operation == Operation::Insert) {
+        let was_inserted = self.operation == Operation::Insert && accepted.is_some();
+        if accepted == Some(fingerprint) || was_inserted {
             self.mapped.unchanged += 1;
             return Ok(());
         }
@@ -408,35 +438,34 @@ impl<'a> Output<'a> {
         }
         *(if accepted.is_none() { &mut self.mapped.added } else { &mut self.mapped.changed }) += 1;
         let id = known.as_ref().and_then(|entry| entry.id);
-        let sent = Entry { key: &row.key, accepted: Some(fingerprint), id, refused: None };
-        self.send(row.group, &row.csv, &sent)
+        self.send(row, &Entry { key: &row.key, accepted: Some(fingerprint), id, refused: None })
     }
 
-    fn send(&mut self, group: u32, csv: &[u8], sent: &Entry<'_>) -> Result<(), Failure> {
-        let place = group.saturating_sub(1) as usize;
-        if self.open[place].csv.len() + csv.len() + 1 > self.piece_bytes {
+    fn send(&mut self, row: &Pending, sent: &Entry<'_>) -> Result<(), Failure> {
+        let place = row.group.saturating_sub(1) as usize;
+        if self.open[place].csv.len() + row.csv.len() + 1 > self.limit {
             self.close_fragment(place)?;
         }
         let open = &mut self.open[place];
-        open.csv.extend_from_slice(csv);
+        open.csv.extend_from_slice(&row.csv);
         open.csv.push(b'\n');
         open.rows += 1;
         open.sent.push(sent)
     }
 
     fn close_fragment(&mut self, place: usize) -> Result<(), Failure> {
-        let group = self.open[place].group;
-        let Open { csv, rows, sent, .. } = mem::replace(&mut self.open[place], Open::new(group));
+        let empty = Open::new(self.open[place].group);
+        let Open { group, csv, rows, sent } = mem::replace(&mut self.open[place], empty);
         if rows == 0 {
             return Ok(());
         }
-        let name = format!("{}-{:03}", self.operation.vendor(), self.mapped.fragments.len());
-        let file = format!("{name}.csv");
+        let file = format!("{}-{:03}.csv", self.operation.word(), self.mapped.fragments.len());
         let bytes = csv.len() as u64;
-        let fragment = Fragment { chunk: self.chunk, again: None, group, file: file.clone(), rows, bytes };
+        let fragment = Fragment { chunk: self.chunk, again: None, group, file, rows, bytes };
+        (self.emit)(Piece { file: fragment.file.clone(), bytes: csv })?;
+        (self.emit)(Piece { file: fragment.sent_file(), bytes: sent.finish()?.0 })?;
         self.mapped.fragments.push(fragment);
-        (self.emit)(Piece { file, bytes: csv })?;
-        (self.emit)(Piece { file: format!("{name}.sent.zst"), bytes: sent.finish()?.0 })
+        Ok(())
     }
 
     fn removed(&mut self, entry: &Entry<'_>) -> Result<(), Failure> {

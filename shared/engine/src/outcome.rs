@@ -574,6 +574,8 @@ impl Outcomes {
                 (Fate::CREATED, _) => collected.created += 1,
                 (Fate::UPDATED, _) => collected.updated += 1,
                 (Fate::MISSING, _) => collected.missing += 1,
+                // Two things were said that exclude each other, and the org could not be asked.
+                _ if fate.doubtful() => collected.unprocessed += 1,
                 (_, Some(code)) => {
                     let (all, of_those) = &mut rejected[usize::from(code)];
                     *all += 1;

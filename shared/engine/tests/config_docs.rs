@@ -58,8 +58,8 @@ fn the_example_of_the_page_is_valid_and_has_every_key() {
     let schema = schema();
     for (section, shape) in sections(&schema) {
         for key in shape["properties"].as_object().unwrap().keys() {
-            let path = section.split('.').filter(|part| !part.is_empty());
-            let place = &path.fold(&written, |place, part| &place[part])[key];
+            let path = format!("/{section}/{key}").replace('.', "/").replace("//", "/");
+            let place = written.pointer(&path).unwrap_or(&Json::Null);
             let absent = section == "model" && key == "table";
             assert_eq!(place.is_null(), absent, "{section}.{key}");
         }
@@ -83,7 +83,7 @@ model:
   timeout_seconds: 900
   cursor:
     column: updated_at
-    overlap: 300
+    overlap: 300 # what is committed up to five minutes late is read all the same
 key:
   column: contact_id # read as CONTACT_ID
   field: Contact_Key__c
@@ -106,11 +106,11 @@ load:
   max_job_bytes: 50000000
   concurrency: 2
   api: bulk
-  group_by: Account.Customer_Key__c
+  group_by: Account.Customer_Key__c # contacts of one account stay together
   waves: 3
 quota:
   keep_api_calls: 20%
-  keep_batches: 500
+  keep_batches: 1000
 "##;
 
 const HEAD: &str = "\
@@ -153,12 +153,11 @@ fn page() -> String {
     let schema = schema();
     let mut page = HEAD.to_owned();
     for (section, shape) in sections(&schema) {
-        let name = section.rsplit('.').next().unwrap_or_default();
-        let title = if name.is_empty() { "The file".to_owned() } else { format!("`{name}`") };
+        let title = if section.is_empty() { "The file".to_owned() } else { format!("`{section}`") };
         writeln!(page, "\n## {title}\n\n{}\n", sentence(shape)).unwrap();
         page.push_str("| key | type | default | meaning |\n| --- | --- | --- | --- |\n");
         for (key, value) in in_order(shape) {
-            writeln!(page, "{}", row(&schema, shape, key, value)).unwrap();
+            writeln!(page, "{}", row(&schema, shape, &section, key, value)).unwrap();
         }
         if section.is_empty() {
             write!(page, "\n## `mapping`\n\n{VALUES}").unwrap();
@@ -170,18 +169,21 @@ fn page() -> String {
 
 /// The file itself and each key that holds further keys of its own.
 fn sections(schema: &Json) -> Vec<(String, &Json)> {
-    let mut all = vec![(String::new(), schema)];
+    let mut sections = vec![(String::new(), schema)];
     let mut next = 0;
-    while let Some((section, shape)) = all.get(next).cloned() {
+    while let Some((outer, shape)) = sections.get(next).cloned() {
         let inner = in_order(shape).into_iter().filter_map(|(key, value)| {
             let target = resolve(schema, value);
-            let name = if section.is_empty() { key.clone() } else { format!("{section}.{key}") };
+            let name = if outer.is_empty() { key.clone() } else { format!("{outer}.{key}") };
             target["properties"].is_object().then_some((name, target))
         });
-        all.extend(inner);
+        let inner: Vec<_> = inner.collect();
+        // What a section holds follows it.
+        let place = if outer.is_empty() { sections.len() } else { next + 1 };
+        sections.splice(place..place, inner);
         next += 1;
     }
-    all
+    sections
 }
 
 /// The keys of a shape in the order in which the example has them, which is the order to write them in.
@@ -199,7 +201,7 @@ fn resolve<'s>(schema: &'s Json, value: &'s Json) -> &'s Json {
     }
 }
 
-fn row(schema: &Json, shape: &Json, key: &str, value: &Json) -> String {
+fn row(schema: &Json, shape: &Json, section: &str, key: &str, value: &Json) -> String {
     let required =
         shape["required"].as_array().is_some_and(|required| required.iter().any(|name| name == key));
     let default = match &value["default"] {
@@ -212,32 +214,35 @@ fn row(schema: &Json, shape: &Json, key: &str, value: &Json) -> String {
     if let Some(example) = value["examples"].get(0).and_then(Json::as_str) {
         write!(meaning, " Example: `{example}`.").unwrap();
     }
-    format!("| `{key}` | {} | {default} | {meaning} |", kind(key, target))
+    format!("| `{key}` | {} | {default} | {meaning} |", kind(section, key, target))
 }
 
-fn kind(key: &str, target: &Json) -> String {
+fn kind(section: &str, key: &str, target: &Json) -> String {
     if target["properties"].is_object() || key == "mapping" {
-        return format!("[keys](#{key})");
+        // The anchor of a title has no points.
+        return format!("[keys](#{}{key})", section.replace('.', ""));
+    }
+    if target["anyOf"].is_array() {
+        return "number, or share".to_owned();
     }
     if let Some(choices) = target["oneOf"].as_array() {
         let names: Vec<String> =
             choices.iter().map(|choice| format!("`{}`", choice["const"].as_str().unwrap())).collect();
         return names.join(", ");
     }
-    if let Some(forms) = target["anyOf"].as_array()
-        && forms.iter().any(|form| form["pattern"].is_string())
-    {
-        return "number or share".to_owned();
-    }
     let name = target["type"].as_array().map_or(&target["type"], |types| &types[0]).as_str().unwrap();
     match (name, target["minimum"].as_u64(), target["maximum"].as_u64()) {
-        ("integer", Some(0), None) => "number".to_owned(),
         ("integer", Some(least), Some(most)) => format!("{least} to {most}"),
+        ("integer", Some(0), None) => "whole number".to_owned(),
         ("string", ..) => "text".to_owned(),
         other => panic!("`{key}` has no word for {other:?}"),
     }
 }
 
 fn sentence(value: &Json) -> String {
-    value["description"].as_str().unwrap_or_else(|| panic!("no description: {value}")).replace('\n', " ")
+    value["description"]
+        .as_str()
+        .unwrap_or_else(|| panic!("no description: {value}"))
+        .replace("\n\n", " ")
+        .replace('\n', " ")
 }

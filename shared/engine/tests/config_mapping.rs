@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use backhaul_engine::{
     Class, Failure,
-    config::{Sync, Value},
+    config::{Cursor, Operation, Sync, Value},
     contract::{Column, ColumnKind, Field, Object, Objects, PicklistValue},
     mapping::{Assignment, Conversion, Mapping, Source, WhenNull},
 };
@@ -213,6 +213,7 @@ fn columns_are_found_by_the_rule_of_identifiers() {
     }
 }
 
+/// P17: a text that is looked up as a number would find another record, or none.
 #[test]
 fn a_key_must_be_usable_on_both_sides() {
     for (key, message) in [
@@ -346,6 +347,129 @@ fn an_object_must_be_known_and_open_for_an_upsert() {
     assert_eq!(failure.message, "`destination.object`: object `Order__c` is not known");
 }
 
+/// Salesforce ids as the key of another operation than an upsert.
+fn operated(operation: Operation, mapping: &[(&str, &str)]) -> Sync {
+    let key = if operation.is_by_id() { ("T", "Id") } else { KEY };
+    let mut sync = sync(key, mapping);
+    sync.destination.operation = operation;
+    sync
+}
+
+#[test]
+fn each_operation_needs_the_rights_it_uses_and_no_others() {
+    for (operation, mapping, needs) in [
+        (Operation::Upsert, &[("Name", "T")][..], &["create", "update"][..]),
+        (Operation::Insert, &[("Name", "T")], &["create"]),
+        (Operation::Update, &[("Name", "T")], &["update"]),
+        (Operation::Delete, &[], &["delete"]),
+        (Operation::HardDelete, &[], &["delete"]),
+    ] {
+        for verb in ["create", "update", "delete"] {
+            let mut objects = objects();
+            let order = objects.0.get_mut("Order__c").unwrap();
+            match verb {
+                "create" => order.createable = false,
+                "update" => order.updateable = false,
+                _ => order.deletable = false,
+            }
+            let resolved = Mapping::resolve(&operated(operation, mapping), &columns(), &objects);
+            let told = resolved.as_ref().err().map(|failure| failure.message.clone());
+            let message = format!("`destination.object`: the user may not {verb} records of `Order__c`");
+            assert_eq!(told, needs.contains(&verb).then_some(message), "{operation:?}");
+            assert!(resolved.is_err() || resolved.unwrap().operation == operation);
+        }
+    }
+}
+
+#[test]
+fn an_operation_by_id_has_the_record_id_as_its_key() {
+    let mapping = Mapping::resolve(&operated(Operation::Delete, &[]), &columns(), &objects()).unwrap();
+    let [key] = mapping.assignments.as_slice() else { panic!("more than the key") };
+    assert_eq!((key.header.as_str(), &key.conversion), ("Id", &Conversion::RecordId));
+    assert_eq!(key.when_null, WhenNull::Refuse);
+    assert!(!mapping.key.fold_case, "an id has one spelling");
+
+    let mut sync = operated(Operation::Update, &[("Name", "T")]);
+    sync.key.column = "ID".to_owned();
+    let failure = Mapping::resolve(&sync, &columns(), &objects()).unwrap_err();
+    assert_eq!(failure.message, "`key`: column `ID` is a `fixed`, field `Id` is a `id`");
+}
+
+#[test]
+fn an_operation_writes_only_fields_that_it_can_write() {
+    let mut objects = objects();
+    let order = objects.0.get_mut("Order__c").unwrap();
+    order.fields.push(Field { createable: false, ..field("Later__c", "string") });
+    for (operation, field, message) in [
+        (Operation::Insert, "Once__c", None),
+        (Operation::Insert, "Later__c", Some("cannot be written on create")),
+        (Operation::Insert, "Hidden__c", Some("cannot be written on create")),
+        (Operation::Update, "Once__c", Some("cannot be written on update")),
+        (Operation::Update, "Later__c", None),
+        (Operation::Update, "Formula__c", Some("is a formula")),
+        (Operation::Upsert, "Later__c", Some("cannot be written on create")),
+        (Operation::Upsert, "Hidden__c", Some("cannot be written")),
+    ] {
+        let resolved = Mapping::resolve(&operated(operation, &[(field, "T")]), &columns(), &objects);
+        let told = resolved.err().map(|failure| failure.message);
+        let expected = message.map(|message| format!("`mapping.{field}`: field `{field}` {message}"));
+        assert_eq!(told, expected, "{operation:?}");
+    }
+}
+
+#[test]
+fn only_what_creates_records_needs_the_required_fields() {
+    let mut objects = objects();
+    let order = objects.0.get_mut("Order__c").unwrap();
+    order.fields.push(Field { nillable: false, ..field("First__c", "string") });
+    for operation in [Operation::Upsert, Operation::Insert, Operation::Update] {
+        let resolved = Mapping::resolve(&operated(operation, &[("Name", "T")]), &columns(), &objects);
+        assert_eq!(resolved.is_err(), operation.creates(), "{operation:?}");
+    }
+}
+
+#[test]
+fn the_parent_of_a_group_is_found_under_the_header_that_is_sent() {
+    let mut sync = sync(KEY, &[("Owner.Username", "T"), ("Name", "T"), ("Total__c", "AMOUNT")]);
+    for (written, header) in [("Owner.Username", "User:Owner.Username"), ("Name", "Name")] {
+        sync.load.group_by = Some(written.to_owned());
+        let mapping = Mapping::resolve(&sync, &columns(), &objects()).unwrap();
+        assert_eq!(mapping.assignments[mapping.group_by.unwrap()].header, header);
+    }
+    sync.load.group_by = None;
+    assert_eq!(Mapping::resolve(&sync, &columns(), &objects()).unwrap().group_by, None);
+}
+
+#[test]
+fn a_cursor_is_a_timestamp_a_date_or_a_whole_number() {
+    let resolved = |kind, scale| {
+        let mut sync = sync(KEY, &[("Name", "T")]);
+        sync.model.cursor = Some(Cursor { column: "seen".to_owned(), overlap: 0 });
+        let columns = [columns(), vec![column("backhaul_cursor", kind, scale)]].concat();
+        Mapping::resolve(&sync, &columns, &objects())
+    };
+    for (kind, scale) in [
+        (ColumnKind::Fixed, Some(0)),
+        (ColumnKind::Date, None),
+        (ColumnKind::TimestampNtz, Some(9)),
+        (ColumnKind::TimestampLtz, Some(3)),
+        (ColumnKind::TimestampTz, Some(9)),
+    ] {
+        assert!(resolved(kind.clone(), scale).is_ok(), "{kind:?}");
+    }
+    for (kind, scale, what) in [
+        (ColumnKind::Fixed, Some(2), "has digits after the point"),
+        (ColumnKind::Real, None, "is a `real`"),
+        (ColumnKind::Text, None, "is a `text`"),
+        (ColumnKind::Time, Some(9), "is a `time`"),
+        (ColumnKind::Boolean, None, "is a `boolean`"),
+    ] {
+        let failure = resolved(kind, scale).unwrap_err();
+        assert_eq!(failure.class, Class::Configuration);
+        assert_eq!(failure.message, format!("`model.cursor.column`: column `SEEN` {what}"));
+    }
+}
+
 #[test]
 fn everything_that_does_not_fit_is_told_at_once() {
     let failure = resolve(("GONE", "Total__c"), &[("name", "T"), ("Paid__c", "D"), ("Owner.Nope", "GONE")])
@@ -435,6 +559,6 @@ fn the_shipped_syncs_fit_the_sample_tables() {
         assert_eq!(mapping.assignments.len(), fields, "{file}");
         assert_eq!(mapping.key.column, 0, "{file}");
         let first = format!("SELECT \"{}\", ", columns[0].name);
-        assert!(sync.statement(None).unwrap().starts_with(&first), "{}", sync.statement(None).unwrap());
+        assert!(sync.statement(None).unwrap().starts_with(&first), "{file}");
     }
 }

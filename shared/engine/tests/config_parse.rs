@@ -4,7 +4,9 @@
 
 use backhaul_engine::{
     Class, Failure,
-    config::{ConfigErrors, Operation, Sync, Value},
+    config::{Api, ConfigErrors, Cursor, Operation, Share, Sync, Value},
+    contract::ColumnKind,
+    document::Watermark,
     mapping::WhenNull,
 };
 
@@ -41,6 +43,10 @@ fn the_smallest_sync_gets_the_defaults() {
     assert_eq!(sync.model.timeout_seconds, 3600);
     assert_eq!(sync.destination.operation, Operation::Upsert);
     assert_eq!((sync.load.max_job_bytes, sync.load.concurrency), (90_000_000, 4));
+    assert_eq!((sync.load.api, sync.load.waves, &sync.load.group_by), (Api::Auto, 4, &None));
+    let tenth = Share::Percent(10);
+    assert_eq!((sync.quota.keep_api_calls, sync.quota.keep_batches), (tenth, tenth));
+    assert_eq!(sync.model.cursor, None);
     assert_eq!(sync.schedule, None);
     let name = Value::Column { column: "C_NAME".to_owned(), when_null: WhenNull::Clear };
     assert_eq!(sync.mapping["Name"], name);
@@ -123,6 +129,19 @@ fn a_fault_of_structure_has_its_place() {
         (with("  Name: C_NAME", "  Name: {when_null: keep}"), 9, "one of `column` and `value` is missing"),
         (with("  Name: C_NAME", "  Name: {column: A, when_null: drop}"), 9, "`drop` is not possible here"),
         (with("  object: Account", "  object: Account\n  operation: merge"), 8, "`merge` is not possible"),
+        (
+            with("  table: DB.S.T", "  table: DB.S.T\n  cursor: {overlap: 5}"),
+            3,
+            "the key `column` is missing",
+        ),
+        (
+            with("  table: DB.S.T", "  table: DB.S.T\n  cursor: {column: U, overlap: -5}"),
+            3,
+            "expected a whole number",
+        ),
+        (GOOD.to_owned() + "quota:\n  keep_batches: 101%\n", 11, "a share such as `10%`, is expected"),
+        (GOOD.to_owned() + "quota:\n  keep_api_calls: many\n", 11, "a share such as `10%`, is expected"),
+        (GOOD.to_owned() + "load:\n  api: soap\n", 11, "`soap` is not possible here"),
         (with("  column: ID\n", ""), 4, "the key `column` is missing"),
         (with("  table: DB.S.T", "  table: DB.S.T\n  timeout_seconds: soon"), 3, "expected"),
         (with("  table: DB.S.T", "  table: \"DB"), 3, "quoted scalar"),
@@ -159,6 +178,11 @@ fn every_rule_has_its_place_and_key() {
         (with("  field: Key__c", "  field: Key c"), "key.field", 5, "not the name of a field"),
         (with("  object: Account", "  object: A.B"), "destination.object", 7, "not the name of an object"),
         (with("mapping:\n  Name: C_NAME", "mapping: {}"), "mapping", 8, "no field is mapped"),
+        (with("  field: Key__c", "  field: id"), "key.field", 5, "`upsert` needs an external id"),
+        (with(model, "  table: T\n  cursor: {column: ''}"), "model.cursor.column", 3, "empty"),
+        (GOOD.to_owned() + "load:\n  waves: 11\n", "load.waves", 11, "out of range"),
+        (GOOD.to_owned() + "load:\n  waves: 0\n", "load.waves", 11, "out of range"),
+        (GOOD.to_owned() + "load:\n  group_by: Nam\n", "load.group_by", 11, "`Nam` is no key of `mapping`"),
         (with("  Name: C_NAME", "  key__C: ID"), "mapping.key__C", 9, "mapped already"),
         (with("  Name: C_NAME", "  a.b.c: ID"), "mapping.a.b.c", 9, "not the name of a field"),
         (with("  Name: C_NAME", "  Name: ''"), "mapping.Name", 9, "empty"),
@@ -237,6 +261,82 @@ error: syncs/a.yaml:11:16
     );
 }
 
+/// The good file with another operation and key field, and with or without the mapping.
+fn operated(operation: &str, field: &str, mapped: bool) -> String {
+    let text = with("  object: Account", &format!("  object: Account\n  operation: {operation}"));
+    let text = text.replace("Key__c", field);
+    if mapped { text } else { text.replace("mapping:\n  Name: C_NAME\n", "") }
+}
+
+/// P14, P19: an update is no upsert, and an upsert is never by `Id`.
+#[test]
+fn each_operation_has_its_key_and_its_mapping() {
+    for (word, operation, field, mapped) in [
+        ("upsert", Operation::Upsert, "Key__c", true),
+        ("insert", Operation::Insert, "Key__c", true),
+        ("update", Operation::Update, "Id", true),
+        ("delete", Operation::Delete, "Id", false),
+        ("hard_delete", Operation::HardDelete, "Id", false),
+    ] {
+        let sync = Sync::parse("a.yaml", &operated(word, field, mapped)).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!((sync.destination.operation, operation.word()), (operation, word));
+        let vendor = if word == "hard_delete" { "hardDelete" } else { word };
+        assert_eq!(operation.vendor(), vendor);
+        let other = if field == "Id" { "Key__c" } else { "Id" };
+        let told = errors(&operated(word, other, mapped));
+        assert_eq!(told.problems.iter().map(|problem| &problem.path).collect::<Vec<_>>(), ["key.field"]);
+        let told = errors(&operated(word, field, !mapped));
+        assert_eq!(told.problems.iter().map(|problem| &problem.path).collect::<Vec<_>>(), ["mapping"]);
+    }
+}
+
+#[test]
+fn what_an_operation_cannot_take_is_told_in_the_order_of_the_file() {
+    let text = operated("hard_delete", "Key__c", true) + "load:\n  api: rest\n  group_by: Nam\n";
+    assert_eq!(
+        errors(&text).to_string(),
+        "\
+error: syncs/a.yaml:5:10
+  |
+5 |   field: Key__c
+  |          ^^^^^^ `hard_delete` finds its records by `Id`, not by `Key__c`
+  = hint: write `Id`; the column then holds Salesforce ids of 18 characters
+
+error: syncs/a.yaml:9:1
+  |
+9 | mapping:
+  | ^^^^^^^ `hard_delete` sends nothing but the key
+  = hint: leave the mapping out
+
+error: syncs/a.yaml:12:8
+   |
+12 |   api: rest
+   |        ^^^^ `rest` has no `hard_delete`
+   = hint: leave it out: records are deleted past the recycle bin in bulk only
+
+error: syncs/a.yaml:13:13
+   |
+13 |   group_by: Nam
+   |             ^^^ `Nam` is no key of `mapping`
+   = hint: did you mean `Name`?
+"
+    );
+    let text = operated("delete", "Id", false) + "load:\n  api: rest\n  group_by: Name\n";
+    let told = errors(&text).to_string();
+    assert!(told.ends_with("`Name` is no key of `mapping`\n   = hint: leave it out\n"), "{told}");
+}
+
+#[test]
+fn allowances_and_the_cursor_are_read() {
+    let text = with("  table: DB.S.T", "  table: T\n  cursor: {column: updated_at, overlap: 300}")
+        + "load: {api: rest, group_by: Name, waves: 1}\nquota: {keep_api_calls: 500, keep_batches: 25%}\n";
+    let sync = Sync::parse("a.yaml", &text).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(sync.model.cursor, Some(Cursor { column: "updated_at".to_owned(), overlap: 300 }));
+    assert_eq!((sync.load.api, sync.load.waves, sync.load.group_by.as_deref()), (Api::Rest, 1, Some("Name")));
+    assert_eq!((sync.quota.keep_api_calls, sync.quota.keep_batches), (Share::Count(500), Share::Percent(25)));
+    assert_eq!(serde_json::from_str::<Sync>(&serde_json::to_string(&sync).unwrap()).unwrap(), sync);
+}
+
 #[test]
 fn one_fault_becomes_a_failure_with_its_hint_apart() {
     let failure = Failure::from(errors(&with("  object: Account", "  object: A.B")));
@@ -265,4 +365,24 @@ fn a_comment_at_the_end_of_the_query_swallows_nothing() {
     let text = with("  table: DB.S.T", "  query: |\n    SELECT * FROM T -- all of it\n");
     let statement = Sync::parse("a.yaml", &text).unwrap().statement(None).unwrap();
     assert!(statement.contains("\nSELECT * FROM T -- all of it\n) AS \"model\"\n"), "{statement}");
+}
+
+#[test]
+fn a_cursor_asks_for_its_greatest_value_and_for_what_is_new() {
+    let cursor = "  table: DB.S.T\n  cursor: {column: updated_at, overlap: 300}";
+    let sync = Sync::parse("a.yaml", &with("  table: DB.S.T", cursor)).unwrap();
+    let select = "SELECT \"ID\", \"C_NAME\", MAX(\"UPDATED_AT\") OVER () AS \"backhaul_cursor\"\nFROM (\n\
+                  SELECT * FROM DB.S.T\n) AS \"model\"\n";
+    let order = "ORDER BY COLLATE(\"ID\"::VARCHAR, 'utf8') NULLS LAST";
+    assert_eq!(sync.statement(None).unwrap(), format!("{select}{order}"));
+    let watermark = Watermark {
+        value: "1767225600.123456789".to_owned(),
+        kind: ColumnKind::TimestampNtz,
+        holds_for: String::new(),
+    };
+    let since = "WHERE \"UPDATED_AT\" >= \
+                 DATEADD(second, -300, '2026-01-01 00:00:00.123456789'::TIMESTAMP_NTZ)\n";
+    assert_eq!(sync.statement(Some(&watermark)).unwrap(), format!("{select}{since}{order}"));
+    // Without a cursor a watermark that is left over changes nothing.
+    assert_eq!(good().statement(Some(&watermark)), good().statement(None));
 }

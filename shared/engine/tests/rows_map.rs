@@ -8,11 +8,12 @@ use std::{
 
 use backhaul_engine::{
     Class, Failure, Fingerprint,
+    config::Operation,
     contract::ColumnKind,
     csv,
     document::{Chunk, Mapped},
     fingerprint::Fingerprints,
-    map::{PIECE_BYTES, Piece, SAMPLES, map_chunk},
+    map::{GROUP_BYTES, GROUPS, PIECE_BYTES, Piece, SAMPLES, map_chunk},
     mapping::{Assignment, Conversion, KeyRule, Mapping, Source, WhenNull},
     segment::{Entry, Reader, Refused, Writer},
 };
@@ -110,9 +111,18 @@ fn run(
     partitions: &[Vec<Row>],
     baseline: &[Vec<u8>],
 ) -> Result<(Mapped, Vec<Piece>), Failure> {
+    run_as(&mapping(), chunk, partitions, baseline)
+}
+
+fn run_as(
+    mapping: &Mapping,
+    chunk: &Chunk,
+    partitions: &[Vec<Row>],
+    baseline: &[Vec<u8>],
+) -> Result<(Mapped, Vec<Piece>), Failure> {
     let mut pieces = Vec::new();
     let mapped = map_chunk(
-        &mapping(),
+        mapping,
         chunk,
         partitions.iter().map(|rows| Ok(Cursor::new(packed(rows)))),
         baseline.iter().map(|bytes| Ok(bytes.as_slice())),
@@ -204,19 +214,7 @@ fn keys_are_checked() {
 fn a_numeric_key_must_be_canonical() {
     let mut mapping = mapping();
     mapping.assignments[0].conversion = Conversion::Integer { digits: 9 };
-    let bytes = packed(&keyed(&["007", "7"]));
-    let mut pieces = Vec::new();
-    let mapped = map_chunk(
-        &mapping,
-        &chunk(2),
-        [Ok(&bytes[..])].into_iter(),
-        std::iter::empty::<Result<&[u8], _>>(),
-        &mut |piece| {
-            pieces.push(piece);
-            Ok(())
-        },
-    )
-    .unwrap();
+    let (mapped, _) = run_as(&mapping, &chunk(2), &[keyed(&["007", "7"])], &[]).unwrap();
     assert_eq!((mapped.invalid["key_not_canonical"], mapped.added), (1, 1));
 }
 
@@ -285,6 +283,141 @@ fn pieces_are_bounded_and_samples_few() {
         assert!(csv.lines().map(|line| line.split(',').next().unwrap()).eq(keys.iter().map(String::as_str)));
     }
     assert_eq!(mapped.fragments.iter().map(|fragment| fragment.rows).sum::<u64>(), mapped.sent());
+}
+
+/// The mapping of the tests with another operation.
+fn operated(operation: Operation) -> Mapping {
+    Mapping { operation, ..mapping() }
+}
+
+/// Nothing but the id, as a delete has it.
+fn ids(operation: Operation) -> Mapping {
+    let key = assignment("Id", column(1, ColumnKind::Text), Conversion::RecordId, WhenNull::Refuse);
+    Mapping {
+        operation,
+        ..Mapping::new(KeyRule { column: 1, kind: ColumnKind::Text, fold_case: false }, vec![key])
+    }
+}
+
+const IDS: [&str; 3] = ["001D000000IqhSLIAZ", "001D000000IqhSMIAZ", "001D000000IqhSNIAZ"];
+
+#[test]
+fn what_was_inserted_once_is_never_inserted_again() {
+    let known = |accepted, refused: Option<u64>| Known {
+        accepted,
+        id: None,
+        refused: refused.map(|hash| (hash, "DUPLICATE_VALUE".to_owned())),
+    };
+    let baseline: BTreeMap<String, Known> = [
+        ("a", known(Some(1), None)),    // Inserted, and changed since.
+        ("b", known(Some(1), Some(2))), // Inserted, and refused since, whatever that was.
+        ("c", known(None, Some(3))),    // Refused, and changed since.
+        ("x", known(Some(1), None)),    // Inserted, and gone from the model.
+        ("y", known(None, Some(1))),    // Refused, and gone from the model.
+    ]
+    .map(|(key, known)| (key.to_owned(), known))
+    .into();
+    let rows = keyed(&["a", "b", "c", "d"]);
+    let insert = operated(Operation::Insert);
+    let (mapped, pieces) = run_as(&insert, &chunk(4), &[rows], &[segment(&baseline)]).unwrap();
+    assert_eq!((mapped.unchanged, mapped.added, mapped.changed, mapped.removed), (2, 2, 0, 1));
+    assert_eq!(mapped.fragments[0].file, "insert-000.csv");
+    assert_eq!(text(&pieces, "insert-000.csv"), "c,,n,\"snow,flake\"\nd,,n,\"snow,flake\"\n");
+    let removed = pieces.iter().find(|piece| piece.file == "removed-000.zst").unwrap();
+    assert_eq!(entries(&removed.bytes)[0].0, "y", "it comes back as if it were new");
+}
+
+#[test]
+fn a_delete_sends_each_id_once() {
+    for operation in [Operation::Delete, Operation::HardDelete] {
+        let accepted = Fingerprints::under("Id\n").of(IDS[0].as_bytes()).0;
+        let known = Known { accepted: Some(accepted), id: None, refused: None };
+        let baseline = BTreeMap::from([(IDS[0].to_owned(), known)]);
+        // What else the row says has no bearing.
+        let rows = vec![row(Some("x"), Some(IDS[0]), Some("9")), row(None, Some(IDS[1]), None)];
+        let (mapped, pieces) = run_as(&ids(operation), &chunk(2), &[rows], &[segment(&baseline)]).unwrap();
+        assert_eq!((mapped.unchanged, mapped.added), (1, 1));
+        let file = format!("{}-000.csv", operation.word());
+        assert_eq!(text(&pieces, &file), format!("{}\n", IDS[1]));
+    }
+}
+
+/// P17, P18: two spellings of one id would be two rows for one record.
+#[test]
+fn an_id_is_a_key_in_one_spelling_only() {
+    let lower = IDS[2].to_lowercase();
+    let short_then_long = [&IDS[0][..15], IDS[0]];
+    let rows = keyed(&[&["001"][..], &short_then_long, &["001D000000IqhSMIAA"], &[&lower]].concat());
+    for operation in [Operation::Update, Operation::Delete] {
+        let (mapped, _) = run_as(&ids(operation), &chunk(5), std::slice::from_ref(&rows), &[]).unwrap();
+        let expected = [("id_not_18", 1), ("not_a_record_id", 3)];
+        assert_eq!(mapped.invalid, expected.map(|(code, rows)| (code.to_owned(), rows)).into());
+        assert_eq!(mapped.added, 1);
+    }
+}
+
+#[test]
+fn a_part_of_the_model_removes_nothing() {
+    let known = Known { accepted: Some(1), id: None, refused: None };
+    let baseline: BTreeMap<String, Known> = ["a", "b", "c"].map(|key| (key.to_owned(), known.clone())).into();
+    let narrowed = Mapping { narrowed: true, ..mapping() };
+    let (mapped, pieces) = run_as(&narrowed, &chunk(1), &[keyed(&["b"])], &[segment(&baseline)]).unwrap();
+    assert_eq!((mapped.changed, mapped.removed), (1, 0));
+    assert!(pieces.iter().all(|piece| !piece.file.starts_with("removed")));
+    let (mapped, _) = run(&chunk(1), &[keyed(&["b"])], &[segment(&baseline)]).unwrap();
+    assert_eq!((mapped.changed, mapped.removed), (1, 2));
+}
+
+/// The name is the parent.
+fn grouped() -> Mapping {
+    Mapping { group_by: Some(2), ..mapping() }
+}
+
+/// Checks what holds for the fragments of groups, and gives each row with its group.
+fn by_group(mapped: &Mapped, pieces: &[Piece]) -> Vec<(u32, String, String)> {
+    let mut all = Vec::new();
+    let mut last = BTreeMap::new();
+    for (number, fragment) in mapped.fragments.iter().enumerate() {
+        assert_eq!(fragment.file, format!("upsert-{number:03}.csv"));
+        assert!((1..=GROUPS).contains(&fragment.group) && fragment.bytes <= GROUP_BYTES as u64);
+        let csv = text(pieces, &fragment.file);
+        assert_eq!(csv.len() as u64, fragment.bytes);
+        let sent = pieces.iter().find(|piece| piece.file == fragment.sent_file()).unwrap();
+        let mut reader = ::csv::ReaderBuilder::new().has_headers(false).from_reader(csv.as_bytes());
+        let records: Vec<_> = reader.records().map(Result::unwrap).collect();
+        assert_eq!(records.len() as u64, fragment.rows);
+        for (record, (key, _)) in records.iter().zip(entries(&sent.bytes)) {
+            assert_eq!(record[0], key);
+            let before = last.insert(fragment.group, key.clone());
+            assert!(before.is_none_or(|before| before < key), "a group is in key order");
+            all.push((fragment.group, record[2].to_owned(), key));
+        }
+    }
+    all
+}
+
+#[test]
+fn rows_of_one_parent_stay_together_and_orphans_do_not() {
+    let many = 60_000;
+    let long = "k".repeat(240);
+    let parent = |n: usize| if n.is_multiple_of(3) { None } else { Some(format!("p{}", n % 97)) };
+    let rows: Vec<Row> =
+        (0..many).map(|n| row(parent(n).as_deref(), Some(&format!("{n:06}{long}")), None)).collect();
+    let (mapped, pieces) = run_as(&grouped(), &chunk(many), &[rows], &[]).unwrap();
+    assert!(mapped.fragments.len() > GROUPS as usize, "a group has several fragments");
+    let mut parents: BTreeMap<String, u32> = BTreeMap::new();
+    let mut orphans = [0; GROUPS as usize];
+    let rows = by_group(&mapped, &pieces);
+    assert_eq!(rows.len(), many);
+    for (group, parent, _) in rows {
+        match parent.as_str() {
+            "#N/A" => orphans[group as usize - 1] += 1,
+            _ => assert_eq!(*parents.entry(parent).or_insert(group), group),
+        }
+    }
+    let used: std::collections::BTreeSet<u32> = parents.values().copied().collect();
+    assert_eq!((parents.len(), used.len()), (97, GROUPS as usize));
+    assert!(orphans.iter().all(|rows| *rows > many / 3 / 16), "{orphans:?}");
 }
 
 /// What the mapper should find, by looking every key up in a map.
@@ -475,6 +608,16 @@ proptest! {
         let (mapped, pieces) = run(&chunk(rows.len()), &partitions, &segments).unwrap();
         prop_assert_eq!(found(&mapped, &pieces), expected(&rows, &baseline));
         prop_assert_eq!(mapped.read, mapped.unchanged + mapped.held + mapped.invalid_rows() + mapped.sent());
+
+        // In groups the same rows are sent.
+        let (mapped, pieces) = run_as(&grouped(), &chunk(rows.len()), &partitions, &segments).unwrap();
+        prop_assert_eq!(found(&mapped, &pieces), expected(&rows, &baseline));
+        let groups: BTreeMap<_, _> =
+            by_group(&mapped, &pieces).into_iter().filter(|(_, parent, _)| parent != "#N/A")
+                .map(|(group, parent, _)| (parent, group)).collect();
+        for (group, parent, _) in by_group(&mapped, &pieces) {
+            prop_assert!(groups.get(&parent).is_none_or(|of| *of == group));
+        }
 
         // The same rows as two chunks find the same, whichever key the border falls on.
         let (front, back) = rows.split_at(cuts[0]);

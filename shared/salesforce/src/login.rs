@@ -185,8 +185,7 @@ fn advice(error: &str, status: u16) -> (Class, &'static str) {
         "invalid_grant" => {
             "let an admin pre-authorise the user for the app (policy `Admin approved users are pre-authorized` \
              and a permission set); check `username`, that `login_url` is `login` for production and `test` for \
-             a sandbox, that the app holds the certificate of this key, and the clock; for client credentials that \
-             the app names a run-as user and `login_url` is My Domain"
+             a sandbox, that the app holds the certificate of this key, and the clock"
         }
         "invalid_client_id" | "invalid_client" => {
             "check `client_id`: it is the consumer key of the app; a new app takes ten minutes to be known"

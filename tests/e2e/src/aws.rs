@@ -28,6 +28,19 @@ pub fn python() -> PathBuf {
     python
 }
 
+/// The folder that `.ci/run` installs the third-party tools from the npm registry into.
+#[must_use]
+pub fn node_tools() -> PathBuf {
+    let tools = std::env::var_os("BACKHAUL_NODE_TOOLS")
+        .map_or_else(|| workspace().join("target/tools/node"), PathBuf::from);
+    assert!(
+        tools.join("node_modules").exists(),
+        "{} is not there: `.ci/run tools` installs the third-party tools that this test needs",
+        tools.display()
+    );
+    std::path::absolute(tools).expect("there is a current folder")
+}
+
 /// A local AWS. It ends with this value.
 pub struct Aws {
     process: Child,

@@ -34,7 +34,7 @@ const ARROWS: [(&str, &[&str]); 6] = [
     ("backhaul-store", &["backhaul-engine"]),
     ("backhaul-snowflake", &["backhaul-engine", "backhaul-http"]),
     ("backhaul-salesforce", &["backhaul-engine", "backhaul-http"]),
-    ("backhaul-lambda", &["backhaul-engine", "backhaul-store"]),
+    ("backhaul-lambda", &["backhaul-engine", "backhaul-store", "backhaul-salesforce", "backhaul-snowflake"]),
     ("emulators", &[]),
 ];
 

@@ -5,4 +5,5 @@
 pub mod faults;
 pub mod salesforce;
 pub mod snowflake;
+pub mod tls;
 pub mod tpch;

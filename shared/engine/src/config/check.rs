@@ -160,35 +160,26 @@ impl Faults {
         }
     }
 
-    /// What the operation asks of the key, the mapping and the load.
+    /// What the operation asks of the key and of the mapping.
     fn operation(&mut self, sync: &Sync) {
         let operation = sync.destination.operation;
-        let by_id = !matches!(operation, Operation::Upsert | Operation::Insert);
-        let word = operation.word();
-        if by_id && sync.key.field != "Id" {
-            let message = format!("`{word}` finds records by `Id` only");
-            self.add(&["key", "field"], Part::Value, message, "write `Id`, and a column with Salesforce ids");
+        let (word, field) = (operation.word(), &sync.key.field);
+        if operation.is_by_id() && field != "Id" {
+            let message = format!("`{word}` finds its records by `Id`, not by `{field}`");
+            let hint = "write `Id`; the column then holds Salesforce ids of 18 characters";
+            self.add(&["key", "field"], Part::Value, message, hint);
         }
-        if !by_id && sync.key.field == "Id" {
-            let message = format!("`{word}` needs an external id");
-            self.add(&["key", "field"], Part::Value, message, "write a field that is ticked `External ID`");
+        if !operation.is_by_id() && field.eq_ignore_ascii_case("Id") {
+            let message = format!("`{word}` needs an external id, and `{field}` is none");
+            let hint = "write an external id field, or use `operation: update`";
+            self.add(&["key", "field"], Part::Value, message, hint);
         }
-        match (operation.is_delete(), sync.mapping.is_empty()) {
-            (true, false) => {
-                self.add(&["mapping"], Part::Key, format!("`{word}` writes no fields"), "leave it out")
-            }
-            (false, true) => {
-                self.add(
-                    &["mapping"],
-                    Part::Key,
-                    "no field is mapped",
-                    "map at least one field besides the key",
-                );
-            }
-            _ => {}
+        if operation.is_delete() && !sync.mapping.is_empty() {
+            let message = format!("`{word}` sends nothing but the key");
+            self.add(&["mapping"], Part::Key, message, "leave the mapping out");
         }
-        if operation == Operation::HardDelete && sync.load.api == Api::Rest {
-            self.add(&["load", "api"], Part::Value, "`hard_delete` does not go by REST", "write `bulk`");
+        if !operation.is_delete() && sync.mapping.is_empty() {
+            self.add(&["mapping"], Part::Key, "no field is mapped", "map at least one field besides the key");
         }
     }
 
@@ -234,16 +225,16 @@ impl Faults {
         self.range(&["load", "max_job_bytes"], sync.load.max_job_bytes, 1_000_000, 100_000_000);
         self.range(&["load", "concurrency"], sync.load.concurrency.into(), 1, 50);
         self.range(&["load", "waves"], sync.load.waves.into(), 1, 10);
-        if let Some(parent) = &sync.load.group_by
-            && !sync.mapping.contains_key(parent)
-        {
-            let message = format!("`{parent}` is not mapped");
-            self.add(
-                &["load", "group_by"],
-                Part::Value,
-                message,
-                "write a key of `mapping`, as it stands there",
-            );
+        if sync.load.api == Api::Rest && sync.destination.operation == Operation::HardDelete {
+            let hint = "leave it out: records are deleted past the recycle bin in bulk only";
+            self.add(&["load", "api"], Part::Value, "`rest` has no `hard_delete`", hint);
+        }
+        if let Some(parent) = sync.load.group_by.as_deref().filter(|name| !sync.mapping.contains_key(*name)) {
+            let message = format!("`{parent}` is no key of `mapping`");
+            let names: Vec<&str> = sync.mapping.keys().map(String::as_str).collect();
+            let hint =
+                if names.is_empty() { "leave it out".to_owned() } else { source::one_of(parent, &names) };
+            self.add(&["load", "group_by"], Part::Value, message, &hint);
         }
     }
 

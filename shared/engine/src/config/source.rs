@@ -113,6 +113,7 @@ fn words(error: &Error) -> (Cow<'_, str>, Option<String>) {
         | Error::SerdeInvalidValue { unexpected, expected, .. } => {
             (format!("expected {expected}, found {unexpected}").into(), None)
         }
+        Error::InvalidScalar { ty: "u32" | "u64", .. } => ("expected a whole number".into(), None),
         Error::InvalidScalar { ty, .. } => (format!("expected {ty}").into(), None),
         Error::NullIntoString { .. } => ("expected text, found nothing".into(), None),
         Error::DuplicateMappingKey { key: Some(key), .. } => (format!("{key} is written twice").into(), None),

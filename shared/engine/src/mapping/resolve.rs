@@ -11,7 +11,7 @@ use crate::{
     Failure,
     config::{Operation, Problem, Sync, Value, closest, failure, identifier},
     contract::{Column, ColumnKind, Field, Object, Objects},
-    value,
+    cursor, value,
 };
 
 /// Lookups with more types than this must name theirs: describing every parent would cost too many calls.
@@ -32,6 +32,29 @@ impl Sync {
         parents.dedup();
         parents
     }
+
+    /// The described fields on which depends what the sync writes.
+    pub(crate) fn described_fields<'o>(&self, objects: &'o Objects) -> Vec<&'o Field> {
+        let Some(object) = objects.get(&self.destination.object) else { return Vec::new() };
+        let headers = self.mapping.keys().chain([&self.key.field]);
+        let fields = headers.filter_map(|header| Header::parse(header)).flat_map(|header| match header {
+            Header::Field(name) => object.field(name).into_iter().collect(),
+            Header::Parent { relationship, field, .. } => with_parents(object, relationship, field, objects),
+        });
+        fields.collect()
+    }
+}
+
+/// A lookup, and the field of each of its parents by which they are found.
+fn with_parents<'o>(
+    object: &'o Object,
+    relationship: &str,
+    field: &str,
+    objects: &'o Objects,
+) -> Vec<&'o Field> {
+    let Some(lookup) = lookup(object, relationship) else { return Vec::new() };
+    let parents = lookup.reference_to.iter().filter_map(|parent| objects.get(parent)?.field(field));
+    [lookup].into_iter().chain(parents).collect()
 }
 
 fn parents(header: &str, object: &Object) -> Vec<String> {
@@ -60,36 +83,23 @@ impl Mapping {
         let Some(object) = objects.get(&sync.destination.object) else {
             return Err(undescribed(sync, objects));
         };
-        let mut resolver = Resolver { sync, columns, object, objects, problems: Vec::new() };
+        let mut resolver = Resolver { sync, columns, object, objects, parent: None, problems: Vec::new() };
         resolver.object();
+        resolver.cursor();
         let key = resolver.key();
         let mut assignments = resolver.assignments();
-        if sync.destination.operation.creates() {
-            resolver.required();
-        }
+        resolver.required();
         assignments.sort_by(|a, b| a.header.cmp(&b.header));
+        let operation = sync.destination.operation;
         match (failure(&resolver.problems), key) {
             (None, Some((key, first))) => {
                 assignments.insert(0, first);
-                let group_by = sync.load.group_by.as_deref();
-                let group_by =
-                    group_by.and_then(|named| assignments.iter().position(|a| a.is_written(named)));
-                Ok(Self { operation: sync.destination.operation, group_by, ..Self::new(key, assignments) })
+                let group_by = resolver.group_by(&assignments);
+                Ok(Self { operation, group_by, ..Self::new(key, assignments) })
             }
             (Some(failure), _) => Err(failure),
             (None, None) => Err(Failure::bug("the key was not resolved, and yet there is no problem")),
         }
-    }
-}
-
-impl Assignment {
-    /// Whether it is the one that the sync writes so: it may have left out the type of the parent.
-    fn is_written(&self, key: &str) -> bool {
-        let path = |header| match Header::parse(header) {
-            Some(Header::Parent { relationship, field, .. }) => (relationship, field),
-            _ => (header, ""),
-        };
-        path(&self.header) == path(key)
     }
 }
 
@@ -107,6 +117,8 @@ struct Resolver<'r> {
     columns: &'r [Column],
     object: &'r Object,
     objects: &'r Objects,
+    /// The CSV header of the parent that rows are grouped by.
+    parent: Option<String>,
     problems: Vec<Problem>,
 }
 
@@ -124,12 +136,12 @@ impl<'r> Resolver<'r> {
     fn object(&mut self) {
         let Object { name, createable, updateable, deletable, .. } = self.object;
         let operation = self.sync.destination.operation;
-        for (wanted, allowed, verb) in [
+        for (needed, allowed, verb) in [
             (operation.creates(), createable, "create"),
             (operation.updates(), updateable, "update"),
             (operation.is_delete(), deletable, "delete"),
         ] {
-            if wanted && !allowed {
+            if needed && !allowed {
                 self.problem(
                     Problem::new(
                         "destination.object",
@@ -141,14 +153,36 @@ impl<'r> Resolver<'r> {
         }
     }
 
+    /// A run can only go on from a value that is exact: not from a float, nor from a text with its collation.
+    fn cursor(&mut self) {
+        let Some(cursor) = &self.sync.model.cursor else { return };
+        let path = "model.cursor.column";
+        let Some((_, column)) = self.column(path, &format!("\"{}\"", cursor::COLUMN)) else { return };
+        if !cursor::is_usable(column) {
+            let what = match &column.kind {
+                ColumnKind::Fixed => "has digits after the point".to_owned(),
+                kind => format!("is a `{}`", kind_name(kind)),
+            };
+            let message = format!("column `{}` {what}", identifier(&cursor.column));
+            self.problem(
+                Problem::new(path, message).hint("a cursor is a timestamp, a date or a whole number"),
+            );
+        }
+    }
+
     fn key(&mut self) -> Option<(KeyRule, Assignment)> {
+        let by_id = self.sync.destination.operation.is_by_id();
         let column = self.column("key.column", &self.sync.key.column);
         let field = self.field("key.field", self.object, &self.sync.key.field);
-        let usable = field.is_some_and(|field| self.key_field(field));
+        let usable = field.is_some_and(|field| by_id || self.key_field(field));
         let ((index, column), field) = (column?, field.filter(|_| usable)?);
-        self.key_column(column, field)?;
+        if !by_id {
+            self.key_column(column, field)?;
+        }
         let source = Source::Column { index, kind: column.kind.clone(), scale: column.scale };
-        let rule = KeyRule { column: index, kind: column.kind.clone(), fold_case: !field.case_sensitive };
+        // An id has one spelling of 18 characters, and no other is sent.
+        let fold_case = !by_id && !field.case_sensitive;
+        let rule = KeyRule { column: index, kind: column.kind.clone(), fold_case };
         let conversion = self.conversion("key.field", field)?;
         self.accepts("key", column, field, &conversion)?;
         let header = field.name.clone();
@@ -157,9 +191,6 @@ impl<'r> Resolver<'r> {
 
     fn key_field(&mut self, field: &Field) -> bool {
         let name = &field.name;
-        if !self.sync.destination.operation.creates() {
-            return field.kind == "id";
-        }
         let problem = if !(field.external_id || field.id_lookup) {
             Problem::new("key.field", format!("field `{name}` is not an external id"))
                 .hint("tick `External ID` in the definition of the field, or choose another field")
@@ -214,9 +245,17 @@ impl<'r> Resolver<'r> {
                     format!("field `{}` is written by `mapping.{other}` already", target.written.name);
                 self.problem(Problem::new(&path, message).hint("leave one of the two out"));
             }
+            if self.sync.load.group_by.as_ref() == Some(header) {
+                self.parent = Some(target.header.clone());
+            }
             assignments.extend(self.assignment(&path, &target, value, column));
         }
         assignments
+    }
+
+    fn group_by(&self, assignments: &[Assignment]) -> Option<usize> {
+        let parent = self.parent.as_ref()?;
+        assignments.iter().position(|assignment| assignment.header == *parent)
     }
 
     fn source_column(&mut self, path: &str, value: &Value) -> Option<(usize, &'r Column)> {
@@ -295,12 +334,17 @@ impl<'r> Resolver<'r> {
         match Header::parse(header) {
             Some(Header::Field(name)) => {
                 let field = self.field(path, self.object, name)?;
-                self.writable(path, field)?;
-                Some(Target { header: field.name.clone(), written: field, typed: field })
+                self.writable(path, field).then(|| Target {
+                    header: field.name.clone(),
+                    written: field,
+                    typed: field,
+                })
             }
             Some(Header::Parent { object, relationship, field }) => {
                 let lookup = self.lookup(path, relationship)?;
-                self.writable(path, lookup)?;
+                if !self.writable(path, lookup) {
+                    return None;
+                }
                 let parent = self.parent(path, lookup, object, field)?;
                 let typed = self.parent_field(path, parent, field)?;
                 let prefix =
@@ -329,10 +373,17 @@ impl<'r> Resolver<'r> {
         None
     }
 
-    fn writable(&mut self, path: &str, field: &Field) -> Option<()> {
+    fn writable(&mut self, path: &str, field: &Field) -> bool {
+        let problem = self.unwritable(path, field);
+        let is_writable = problem.is_none();
+        problem.into_iter().for_each(|problem| self.problem(problem));
+        is_writable
+    }
+
+    /// Why the operation cannot write a field; none when it can.
+    fn unwritable(&self, path: &str, field: &Field) -> Option<Problem> {
         let name = &field.name;
-        let operation = self.sync.destination.operation;
-        let problem = match field.kind.as_str() {
+        Some(match field.kind.as_str() {
             "address" | "location" => Problem::new(path, format!("field `{name}` is a `{}`", field.kind))
                 .hint(format!("write its parts instead: {}", parts(field))),
             _ if field.calculated => Problem::new(path, format!("field `{name}` is a formula"))
@@ -340,20 +391,27 @@ impl<'r> Resolver<'r> {
             _ if field.auto_number => {
                 Problem::new(path, format!("field `{name}` is numbered by Salesforce")).hint("leave it out")
             }
-            _ => match (field.createable || !operation.creates(), field.updateable || !operation.updates()) {
-                (true, true) => return Some(()),
-                _ if operation != Operation::Upsert || !(field.createable || field.updateable) => {
-                    Problem::new(path, format!("field `{name}` cannot be written"))
-                        .hint("give the user of Backhaul edit access to the field, or leave it out")
-                }
-                (false, _) => Problem::new(path, format!("field `{name}` cannot be written on create"))
-                    .hint("an upsert needs fields that can be written on create and on update"),
-                (true, false) => Problem::new(path, format!("field `{name}` cannot be written on update"))
-                    .hint("an upsert needs fields that can be written on create and on update"),
-            },
+            _ => return self.forbidden(path, field),
+        })
+    }
+
+    /// What the user may not do to a field; none when it is all that the operation needs.
+    fn forbidden(&self, path: &str, field: &Field) -> Option<Problem> {
+        let operation = self.sync.destination.operation;
+        let lacks_create = operation.creates() && !field.createable;
+        let lacks_update = operation.updates() && !field.updateable;
+        let when = match (lacks_create, lacks_update) {
+            (false, false) => return None,
+            (true, true) => "",
+            (true, false) => " on create",
+            (false, true) => " on update",
         };
-        self.problem(problem);
-        None
+        let problem = Problem::new(path, format!("field `{}` cannot be written{when}", field.name));
+        Some(problem.hint(if field.createable || field.updateable {
+            operation_hint(operation)
+        } else {
+            "give the user of Backhaul edit access to the field, or leave it out"
+        }))
     }
 
     fn lookup(&mut self, path: &str, relationship: &str) -> Option<&'r Field> {
@@ -446,6 +504,9 @@ impl<'r> Resolver<'r> {
 
     /// Fields that a create cannot do without.
     fn required(&mut self) {
+        if !self.sync.destination.operation.creates() {
+            return;
+        }
         let written = self.written();
         let missing: Vec<String> = self
             .object
@@ -475,6 +536,14 @@ impl<'r> Resolver<'r> {
 
     fn problem(&mut self, problem: Problem) {
         self.problems.push(problem);
+    }
+}
+
+fn operation_hint(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Insert => "an insert needs fields that can be written on create",
+        Operation::Update => "an update needs fields that can be written on update",
+        _ => "an upsert needs fields that can be written on create and on update",
     }
 }
 

@@ -35,6 +35,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use crate::faults::{Script, Served};
+use crate::tls::Front;
 
 pub use self::jobs::{JobState, JobView};
 pub use self::schema::{Field, Kind, Object, Schema};
@@ -104,6 +105,8 @@ pub struct OrgConfig {
     pub schema: Schema,
     /// The port on loopback; 0 takes any free one.
     pub port: u16,
+    /// Serves HTTPS, too, and names that address in answers: some clients speak nothing else.
+    pub https: bool,
     /// The user that integrations run as.
     pub username: String,
     /// The consumer key of the connected app.
@@ -149,6 +152,7 @@ impl Default for OrgConfig {
         Self {
             schema: Schema::standard(),
             port: 0,
+            https: false,
             username: "integration@example.com".to_owned(),
             client_id: "3MVG9.EmulatedConsumerKey".to_owned(),
             client_secret: "emulated-consumer-secret".to_owned(),
@@ -279,21 +283,37 @@ pub struct OrgServer {
     shared: Arc<Shared>,
     script: Script,
     served: Served,
+    front: Option<Front>,
 }
 
 impl OrgServer {
     fn start(config: OrgConfig) -> std::io::Result<Self> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, config.port));
+        let https = config.https;
         let (shared, script) = (Arc::new(Shared::new(config)), Script::default());
         let served = Served::start(address, server::router(Arc::clone(&shared)), script.clone())?;
-        shared.url.set(served.url()).expect("the address is set once");
-        Ok(Self { shared, script, served })
+        let front = https.then(|| Front::start(0, served.address())).transpose()?;
+        let url = front.as_ref().map_or_else(|| served.url(), |front| front.url().to_owned());
+        shared.url.set(url).expect("the address is set once");
+        Ok(Self { shared, script, served, front })
     }
 
-    /// `http://127.0.0.1:port`: login host and instance alike.
+    /// `http://127.0.0.1:port`, or `https://localhost:port`: login host and instance alike.
     #[must_use]
     pub fn url(&self) -> String {
+        self.shared.url()
+    }
+
+    /// `http://127.0.0.1:port`, also when it serves HTTPS.
+    #[must_use]
+    pub fn plain_url(&self) -> String {
         self.served.url()
+    }
+
+    /// The certificate that clients must trust, as PEM, when it serves HTTPS.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&str> {
+        self.front.as_ref().map(Front::certificate)
     }
 
     /// What a client needs to log in: `{"login_url","client_id","username","private_key"}` (PKCS#8 PEM).

@@ -24,6 +24,8 @@ pub(crate) struct Path {
 enum Test {
     In(Vec<Option<String>>, bool),
     Order(Vec<Ordering>, String),
+    /// `%` stands for any text, `_` for any character.
+    Like(String),
 }
 
 /// A query that was understood.
@@ -178,6 +180,9 @@ impl Parser<'_> {
         if self.take_keyword("IN") {
             return Ok(Test::In(self.list(path)?, true));
         }
+        if self.take_keyword("LIKE") {
+            return Ok(Test::Like(self.literal(path)?.ok_or_else(|| malformed("null"))?));
+        }
         let Some(Token::Mark(mark)) = self.tokens.next() else { return Err(malformed("operator")) };
         let value = self.literal(path)?;
         let order = |wanted: &[Ordering], value: Option<String>| {
@@ -288,6 +293,22 @@ fn comparable<'a>(kind: &Kind, text: &'a str) -> Cow<'a, str> {
     }
 }
 
+fn like(text: &str, pattern: &str) -> bool {
+    let mut rest = pattern.chars();
+    match rest.next() {
+        None => text.is_empty(),
+        Some('%') => text
+            .char_indices()
+            .map(|(at, _)| at)
+            .chain([text.len()])
+            .any(|at| like(&text[at..], rest.as_str())),
+        Some(wanted) => {
+            let mut chars = text.chars();
+            chars.next().is_some_and(|c| wanted == '_' || c == wanted) && like(chars.as_str(), rest.as_str())
+        }
+    }
+}
+
 fn compare(kind: &Kind, left: &str, right: &str) -> Ordering {
     match (Decimal::parse(left), Decimal::parse(right)) {
         (Some(left), Some(right)) if !kind.is_text() => left.cmp(&right),
@@ -356,6 +377,7 @@ impl Query {
             Test::Order(wanted, bound) => {
                 value.is_some_and(|value| wanted.contains(&compare(&path.kind, &value, bound)))
             }
+            Test::Like(pattern) => value.is_some_and(|value| like(&value, pattern)),
         }
     }
 
