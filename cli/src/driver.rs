@@ -198,7 +198,8 @@ impl Driver<'_> {
 
     async fn finish(&self, failed: Option<Failed>) -> Result<finish::Output, Failure> {
         let event = finish::Event::new(self.run.clone(), failed);
-        self.retried(|| finish::handle(&self.parts.store, event.clone())).await
+        let Parts { store, snowflake, .. } = self.parts;
+        self.retried(|| finish::handle(store, Some(snowflake), event.clone())).await
     }
 
     async fn wait(&self, seconds: u64) {

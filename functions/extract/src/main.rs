@@ -6,7 +6,7 @@
 #[tokio::main]
 async fn main() -> Result<(), lambda::Error> {
     lambda::serve("extract", |run, invocation| async move {
-        let snowflake = snowflake::Client::new(lambda::secret(lambda::SNOWFLAKE_SECRET).await?)?;
+        let snowflake = lambda::snowflake().await?;
         let store = lambda::store().await?;
         let salesforce = lambda::salesforce(&store, &run).await?;
         extract::handle(&store, &snowflake, &salesforce, &run, Some(invocation.deadline)).await

@@ -68,6 +68,7 @@ fn request(run: &RunRef, sync: &Sync, statement: Statement, resubmission: bool) 
         role: model.role.clone(),
         database: model.database.clone(),
         schema: model.schema.clone(),
+        bindings: Vec::new(),
         query_tag: serde_json::json!({"app": "backhaul", "sync": run.sync, "run": run.run}).to_string(),
     }
 }

@@ -20,6 +20,12 @@ pub struct Event {
 }
 
 impl Event {
+    /// The run did not come to its end by itself.
+    #[must_use]
+    pub const fn is_failure(&self) -> bool {
+        self.failed.is_some()
+    }
+
     /// The end of a run.
     #[must_use]
     pub fn new(run: RunRef, failed: Option<Failed>) -> Self {

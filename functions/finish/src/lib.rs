@@ -8,7 +8,8 @@ mod ending;
 use engine::{
     Class, Failure, RunRef, cursor,
     document::{
-        Base, Chunk, Extracted, Failed, Head, Mode, Run, SegmentRef, Settled, Watermark, from_bytes, to_bytes,
+        Base, Chunk, Extracted, Failed, Head, Mode, Run, SegmentRef, Settled, Submitted, Watermark,
+        from_bytes, to_bytes,
     },
     layout,
     report::{Report, Verdict},
@@ -27,15 +28,21 @@ pub struct Output {
     pub report: String,
 }
 
-/// Ends a run.
+/// Ends a run. Of one that failed the statement is cancelled, if `snowflake` is there to do it.
 ///
 /// # Errors
 /// [`Class::Contention`] when another run committed in the meantime, [`Class::Bug`] when the counts do
 /// not add up (the report is written all the same), the classes of the store otherwise.
-pub async fn handle(store: &Store, event: Event) -> Result<Output, Failure> {
+pub async fn handle(
+    store: &Store,
+    snowflake: Option<&snowflake::Client>,
+    event: Event,
+) -> Result<Output, Failure> {
     let Event { run, failed } = event;
     if failed.is_none() {
         commit(store, &run).await?;
+    } else if let Some(snowflake) = snowflake {
+        cancel(store, snowflake, &run).await;
     }
     let ended = failed.is_none();
     let (report, place) = report(store, &run, failed).await?;
@@ -50,6 +57,23 @@ pub async fn handle(store: &Store, event: Event) -> Result<Output, Failure> {
                 .hint(format!("see `{place}`")))
         }
         verdict => Ok(Output { verdict, report: place }),
+    }
+}
+
+/// Stops a statement that nobody waits for any more: it would go on for as long as its time-out lets it. What goes wrong
+/// here must not hide why the run failed.
+async fn cancel(store: &Store, snowflake: &snowflake::Client, run: &RunRef) {
+    let cancelled = async {
+        if store.exists(&layout::result(run)).await? {
+            return Ok(());
+        }
+        match store.get_json::<Submitted>(&layout::submitted(run)).await? {
+            Some(submitted) => snowflake.cancel(&submitted.handle).await,
+            None => Ok(()),
+        }
+    };
+    if let Err(failure) = cancelled.await {
+        tracing::warn!(class = %failure.class, "the statement cannot be cancelled: {failure}");
     }
 }
 

@@ -5,6 +5,10 @@
 
 #[tokio::main]
 async fn main() -> Result<(), lambda::Error> {
-    lambda::serve("finish", |event, _| async move { finish::handle(&lambda::store().await?, event).await })
-        .await
+    lambda::serve("finish", |event: finish::Event, _| async move {
+        // A run that failed may have failed for want of this very secret: it is ended all the same.
+        let snowflake = if event.is_failure() { lambda::snowflake().await.ok() } else { None };
+        finish::handle(&lambda::store().await?, snowflake.as_ref(), event).await
+    })
+    .await
 }

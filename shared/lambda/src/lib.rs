@@ -17,6 +17,8 @@ mod salesforce;
 mod secrets;
 mod serve;
 pub mod settings;
+#[cfg(feature = "snowflake")]
+mod snowflake;
 mod trace;
 
 use std::path::PathBuf;
@@ -35,6 +37,8 @@ pub use salesforce::salesforce;
 pub use secrets::{fresh_secret, secret};
 pub use serve::{Invocation, serve};
 pub use settings::{SALESFORCE_SECRET, SNOWFLAKE_SECRET};
+#[cfg(feature = "snowflake")]
+pub use snowflake::snowflake;
 
 /// The bucket of this installation; every call of the process shares one client.
 ///

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use engine::Failure;
 use http_client::{Lease, SigningKey, Url, base_url};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
 /// How long a login token is used. Snowflake honours an hour at most.
@@ -13,17 +13,25 @@ const LIFE: Duration = Duration::from_secs(55 * 60);
 /// How far our clock may run ahead of Snowflake's.
 const SKEW: Duration = Duration::from_secs(30);
 
-/// The secret document: how to log in with a key pair.
+/// The secret document: how to log in. It holds exactly one of `private_key`, `token` and `workload_identity`.
 ///
-/// <https://docs.snowflake.com/en/user-guide/key-pair-auth>
+/// <https://docs.snowflake.com/en/developer-guide/sql-api/authenticating>
 #[derive(Clone, Debug, Deserialize)]
 pub struct Secret {
     /// The account identifier: `myorg-account`, or a locator with its region, `xy12345.us-east-2.aws`.
     pub account: String,
-    /// The login name of the user.
-    pub user: String,
-    /// The unencrypted private key, PEM; line breaks may be written as `\n`.
-    pub private_key: SecretString,
+    /// The login name of the user; a key pair needs it, the other two name the user themselves.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// The unencrypted private key of a key pair, PEM; line breaks may be written as `\n`.
+    #[serde(default)]
+    pub private_key: Option<SecretString>,
+    /// A programmatic access token.
+    #[serde(default)]
+    pub token: Option<SecretString>,
+    /// Logs in as the role that the program runs as: nothing is stored that could leak.
+    #[serde(default)]
+    pub workload_identity: Option<Provider>,
     /// The base address, where it does not follow from the account.
     #[serde(default)]
     pub host: Option<String>,
@@ -32,12 +40,30 @@ pub struct Secret {
     pub jwt_account: Option<String>,
 }
 
+/// Who vouches for a workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Provider {
+    /// AWS, for the role of the function.
+    Aws,
+}
+
 /// A secret that was checked: able to log in.
 #[derive(Debug)]
 pub(crate) struct Identity {
     pub(crate) base: Url,
-    subject: String,
-    key: SigningKey,
+    pub(crate) proof: Proof,
+}
+
+/// How Snowflake is told who we are.
+#[derive(Debug)]
+pub(crate) enum Proof {
+    /// A token that we sign ourselves.
+    KeyPair { subject: String, key: SigningKey },
+    /// A token that a person has made.
+    Token(SecretString),
+    /// A token that the cloud makes for the program.
+    Workload,
 }
 
 #[derive(Serialize)]
@@ -56,31 +82,74 @@ impl Identity {
             Some(host) => base_url("host", host)?,
             None => base_url("account", &format!("https://{}", host(account)))?,
         };
-        let jwt_account =
-            secret.jwt_account.as_deref().map_or_else(|| jwt_account(account), str::to_uppercase);
-        let subject = format!("{jwt_account}.{}", secret.user.trim().to_uppercase());
-        let key = SigningKey::parse("private_key", &secret.private_key)?;
-        Ok(Self { base, subject, key })
+        Ok(Self { base, proof: proof(account, secret)? })
     }
 
-    /// A new login token.
-    ///
-    /// <https://docs.snowflake.com/en/developer-guide/sql-api/authenticating#generating-a-jwt-in-python>
-    pub(crate) fn mint(&self) -> Result<Lease<SecretString>, Failure> {
-        let now = SystemTime::now();
-        let seconds = |time: SystemTime| {
-            time.duration_since(SystemTime::UNIX_EPOCH)
-                .map(|since| since.as_secs())
-                .map_err(|_| Failure::bug("the clock of this machine stands before 1970"))
-        };
-        let value = self.key.sign(&Claims {
-            iss: format!("{}.{}", self.subject, self.key.fingerprint()),
-            sub: &self.subject,
-            iat: seconds(now - SKEW)?,
-            exp: seconds(now + LIFE)?,
-        })?;
-        Ok(Lease { value, until: Some(now + LIFE - SKEW) })
+    /// Whether both prove the same with the same secret.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.base == other.base
+            && match (&self.proof, &other.proof) {
+                (
+                    Proof::KeyPair { subject, key },
+                    Proof::KeyPair { subject: other_subject, key: other_key },
+                ) => subject == other_subject && key.fingerprint() == other_key.fingerprint(),
+                (Proof::Token(token), Proof::Token(other)) => token.expose_secret() == other.expose_secret(),
+                (Proof::Workload, Proof::Workload) => true,
+                _ => false,
+            }
     }
+}
+
+impl Proof {
+    /// The word that tells Snowflake what the token is.
+    pub(crate) const fn token_type(&self) -> &'static str {
+        match self {
+            Self::KeyPair { .. } => "KEYPAIR_JWT",
+            Self::Token(_) => "PROGRAMMATIC_ACCESS_TOKEN",
+            Self::Workload => "WORKLOAD_IDENTITY_FEDERATION",
+        }
+    }
+}
+
+fn proof(account: &str, secret: &Secret) -> Result<Proof, Failure> {
+    match (&secret.private_key, &secret.token, secret.workload_identity) {
+        (Some(key), None, None) => {
+            let jwt_account =
+                secret.jwt_account.as_deref().map_or_else(|| jwt_account(account), str::to_uppercase);
+            let user = secret.user.as_deref().map(str::trim).filter(|user| !user.is_empty());
+            let user = user.ok_or_else(|| Failure::configuration("`user` is empty"))?;
+            let subject = format!("{jwt_account}.{}", user.to_uppercase());
+            Ok(Proof::KeyPair { subject, key: SigningKey::parse("private_key", key)? })
+        }
+        (None, Some(token), None) if token.expose_secret().trim().is_empty() => {
+            Err(Failure::configuration("`token` is empty"))
+        }
+        (None, Some(token), None) => Ok(Proof::Token(token.clone())),
+        (None, None, Some(Provider::Aws)) => Ok(Proof::Workload),
+        _ => Err(Failure::configuration(
+            "it holds none, or more than one, of `private_key`, `token` and `workload_identity`",
+        )
+        .hint("a key pair, a programmatic access token, or `\"workload_identity\": \"aws\"`: one of them logs in")),
+    }
+}
+
+/// A new login token, signed with the key of a key pair.
+///
+/// <https://docs.snowflake.com/en/developer-guide/sql-api/authenticating#generating-a-jwt-in-python>
+pub(crate) fn sign(subject: &str, key: &SigningKey) -> Result<Lease<SecretString>, Failure> {
+    let now = SystemTime::now();
+    let seconds = |time: SystemTime| {
+        time.duration_since(SystemTime::UNIX_EPOCH)
+            .map(|since| since.as_secs())
+            .map_err(|_| Failure::bug("the clock of this machine stands before 1970"))
+    };
+    let value = key.sign(&Claims {
+        iss: format!("{subject}.{}", key.fingerprint()),
+        sub: subject,
+        iat: seconds(now - SKEW)?,
+        exp: seconds(now + LIFE)?,
+    })?;
+    Ok(Lease { value, until: Some(now + LIFE - SKEW) })
 }
 
 fn check(account: &str, secret: &Secret) -> Result<(), Failure> {
@@ -88,9 +157,6 @@ fn check(account: &str, secret: &Secret) -> Result<(), Failure> {
     if account.is_empty() || !account.chars().all(legal) || account.contains(".snowflakecomputing") {
         return Err(Failure::configuration("`account` is no account identifier")
             .hint("write `myorg-account`: the part of the address before `.snowflakecomputing.com`"));
-    }
-    if secret.user.trim().is_empty() {
-        return Err(Failure::configuration("`user` is empty"));
     }
     if secret.jwt_account.is_none() && is_sql_form(account) {
         return Err(Failure::configuration(
@@ -145,8 +211,16 @@ mod tests {
     }
 
     fn secret(account: &str) -> Secret {
-        let (user, private_key) = ("me".to_owned(), SecretString::default());
-        Secret { account: account.to_owned(), user, private_key, host: None, jwt_account: None }
+        let account = account.to_owned();
+        Secret {
+            account,
+            user: None,
+            private_key: None,
+            token: None,
+            workload_identity: None,
+            host: None,
+            jwt_account: None,
+        }
     }
 
     #[test]

@@ -1,21 +1,38 @@
 //! Submit, poll, read, cancel.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use engine::{Class, Failure};
-use http_client::{Body, Http, Method, Request, Response, RetryPolicy, TokenCache, Url, from_io};
+use futures_util::future::BoxFuture;
+use http_client::{Body, Http, Lease, Method, Request, Response, RetryPolicy, TokenCache, Url, from_io};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use crate::account::{Identity, Secret};
+use crate::account::{self, Identity, Proof, Secret};
 use crate::problem::Problem;
+use crate::write::Binding;
 
 /// A client for one user. Cheap to share; every method may be called from many tasks at once.
-#[derive(Debug)]
 pub struct Client {
     http: Http,
-    identity: Identity,
+    identity: Mutex<Arc<Identity>>,
     tokens: TokenCache<SecretString>,
+    again: Option<Box<Again>>,
+    workload: Option<Box<Mint>>,
+}
+
+/// Reads the secret anew.
+type Again = dyn Fn() -> BoxFuture<'static, Result<Secret, Failure>> + Send + Sync;
+
+/// Makes a token of a workload identity.
+type Mint = dyn Fn() -> BoxFuture<'static, Result<Lease<SecretString>, Failure>> + Send + Sync;
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("identity", &self.identity).finish_non_exhaustive()
+    }
 }
 
 /// A statement to run. Names are sent as Snowflake stores them: an unquoted `crm` is `CRM`.
@@ -39,6 +56,8 @@ pub struct StatementRequest {
     pub schema: Option<String>,
     /// At most 2000 characters, for the query history.
     pub query_tag: String,
+    /// What is bound to the `?` of the statement, in their order.
+    pub bindings: Vec<Binding>,
 }
 
 /// What a poll found.
@@ -62,6 +81,8 @@ struct Statement<'a> {
     database: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     schema: Option<&'a str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    bindings: BTreeMap<String, &'a Binding>,
     parameters: Parameters<'a>,
 }
 
@@ -92,8 +113,29 @@ impl Client {
     /// # Errors
     /// As [`Client::new`].
     pub fn with_retry(secret: Secret, retry: RetryPolicy) -> Result<Self, Failure> {
-        let identity = Identity::new(&secret).map_err(|failure| failure.at("the secret of Snowflake"))?;
-        Ok(Self { http: Http::new(retry)?, identity, tokens: TokenCache::new() })
+        let identity = Mutex::new(Arc::new(checked(&secret)?));
+        Ok(Self { http: Http::new(retry)?, identity, tokens: TokenCache::new(), again: None, workload: None })
+    }
+
+    /// Asks for the secret once more when a new token is refused, too: it may have been changed since it was read.
+    #[must_use]
+    pub fn rotating(
+        self,
+        again: impl Fn() -> BoxFuture<'static, Result<Secret, Failure>> + Send + Sync + 'static,
+    ) -> Self {
+        Self { again: Some(Box::new(again)), ..self }
+    }
+
+    /// Makes the tokens of a workload identity: the token of the cloud with Snowflake's prefix,
+    /// `WIF.AWS.<token>`.
+    ///
+    /// <https://docs.snowflake.com/en/user-guide/workload-identity-federation>
+    #[must_use]
+    pub fn with_identity(
+        self,
+        mint: impl Fn() -> BoxFuture<'static, Result<Lease<SecretString>, Failure>> + Send + Sync + 'static,
+    ) -> Self {
+        Self { workload: Some(Box::new(mint)), ..self }
     }
 
     /// Hands a statement over and returns its handle, which is the query id. The statement runs on its own.
@@ -166,16 +208,56 @@ impl Client {
         if ended { Ok(()) } else { Err(problem.failure()) }
     }
 
-    /// Sends a request with a token; once more with a new one if the token is refused.
+    /// Sends a request with a token; once more with a new one if the token is refused, and once more if the secret
+    /// was changed since it was read.
     async fn call(&self, build: impl Fn() -> Result<Request, Failure>) -> Result<Response, Failure> {
-        let mint = || async { self.identity.mint() };
-        let token = self.tokens.get(mint).await?;
-        let response = self.http.send(authorize(build()?, &token)?).await?;
-        if response.status() != 401 {
-            return Ok(response);
+        let token = self.tokens.get(|| self.mint()).await?;
+        let refused = self.http.send(self.authorize(build()?, &token)?).await?;
+        if refused.status() != 401 {
+            return Ok(refused);
         }
-        let token = self.tokens.renew(&token, mint).await?;
-        self.http.send(authorize(build()?, &token)?).await
+        let made_by_us = !matches!(self.identity().proof, Proof::Token(_));
+        let token = self.tokens.renew(&token, || self.mint()).await?;
+        let refused =
+            if made_by_us { self.http.send(self.authorize(build()?, &token)?).await? } else { refused };
+        if refused.status() != 401 || !self.rotate().await? {
+            return Ok(refused);
+        }
+        let token = self.tokens.renew(&token, || self.mint()).await?;
+        self.http.send(self.authorize(build()?, &token)?).await
+    }
+
+    async fn mint(&self) -> Result<Lease<SecretString>, Failure> {
+        let identity = self.identity();
+        match (&identity.proof, &self.workload) {
+            (Proof::KeyPair { subject, key }, _) => account::sign(subject, key),
+            (Proof::Token(token), _) => Ok(Lease { value: token.clone(), until: None }),
+            (Proof::Workload, Some(mint)) => mint().await,
+            (Proof::Workload, None) => {
+                Err(Failure::configuration("`workload_identity` is for functions in AWS, and this is none")
+                    .hint("use a `private_key` or a `token` elsewhere"))
+            }
+        }
+    }
+
+    /// Reads the secret anew; false when it is as it was.
+    async fn rotate(&self) -> Result<bool, Failure> {
+        let Some(again) = &self.again else { return Ok(false) };
+        let identity = checked(&again().await?)?;
+        let changed = !self.identity().is(&identity);
+        *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(identity);
+        Ok(changed)
+    }
+
+    fn identity(&self) -> Arc<Identity> {
+        Arc::clone(&self.identity.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn authorize(&self, request: Request, token: &Arc<SecretString>) -> Result<Request, Failure> {
+        request
+            .header("accept", "application/json")
+            .header("x-snowflake-authorization-token-type", self.identity().proof.token_type())
+            .bearer(token)
     }
 
     fn submit_url(&self, request_id: &str, retry: bool) -> Result<Url, Failure> {
@@ -199,7 +281,7 @@ impl Client {
     }
 
     fn join(&self, path: &str) -> Result<Url, Failure> {
-        let mut url = self.identity.base.clone();
+        let mut url = self.identity().base.clone();
         url.set_path(&format!("{}/{path}", url.path().trim_end_matches('/')));
         Ok(url)
     }
@@ -214,16 +296,14 @@ impl StatementRequest {
             role: self.role.as_deref(),
             database: self.database.as_deref(),
             schema: self.schema.as_deref(),
+            bindings: (1..).map(|place: usize| place.to_string()).zip(&self.bindings).collect(),
             parameters: Parameters { query_tag: &self.query_tag, timezone: "UTC" },
         }
     }
 }
 
-fn authorize(request: Request, token: &Arc<SecretString>) -> Result<Request, Failure> {
-    request
-        .header("accept", "application/json")
-        .header("x-snowflake-authorization-token-type", "KEYPAIR_JWT")
-        .bearer(token)
+fn checked(secret: &Secret) -> Result<Identity, Failure> {
+    Identity::new(secret).map_err(|failure| failure.at("the secret of Snowflake"))
 }
 
 /// The handle of a statement that runs, or, after a resubmission, has already run: then the answer is the

@@ -37,6 +37,7 @@ fn statement() -> StatementRequest {
         database: Some("CRM".to_owned()),
         schema: None,
         query_tag: "{\"app\":\"backhaul\"}".to_owned(),
+        bindings: Vec::new(),
     }
 }
 

@@ -86,7 +86,7 @@ impl Stages<'_> {
 
     async fn finish(&self) -> Result<(), Failure> {
         let event = finish::Event::new(self.run.clone(), None);
-        finish::handle(&self.world.parts.store, event).await.map(drop)
+        finish::handle(&self.world.parts.store, None, event).await.map(drop)
     }
 
     /// Carries out a stage by its name.

@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use cli::driver::Parts;
 use e2e::{compare, world::World};
 use emulators::{
     faults::{Action, Rule},
@@ -11,8 +12,9 @@ use emulators::{
     snowflake::Config,
 };
 use engine::{
-    document::{Chunk, Extracted, Mode},
+    document::{Chunk, Extracted, Failed, Mode},
     layout,
+    report::Verdict,
 };
 
 const RUN: &str = "20260101T000000Z";
@@ -77,4 +79,17 @@ async fn a_partition_that_came_short_is_fetched_again_and_the_others_are_not() {
         compare::assert_equal(&world.snowflake, &world.org, table, "Account", &compare::CUSTOMERS),
         1500
     );
+}
+
+#[tokio::test]
+async fn the_statement_of_a_run_that_is_given_up_is_cancelled() {
+    let snowflake = Config { polls_before_done: 1_000_000, ..Config::default() };
+    let world = World::scaled(snowflake, OrgConfig::default(), 0.001).await;
+    let run = world.begin("customers", "20260101T000000Z", Mode::Run).await.unwrap();
+    let Parts { store, snowflake, salesforce } = &world.parts;
+    assert!(!extract::handle(store, snowflake, salesforce, &run, None).await.unwrap().done);
+    let failed = Failed { error: "States.Timeout".to_owned(), cause: "a day is over".to_owned() };
+    let ended = finish::handle(store, Some(snowflake), finish::Event::new(run, Some(failed))).await.unwrap();
+    assert_eq!(ended.verdict, Verdict::Failed);
+    assert_eq!(world.snowflake.faults().count("POST", "/api/v2/statements/*/cancel"), 1);
 }

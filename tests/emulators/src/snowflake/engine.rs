@@ -15,6 +15,7 @@ use sqlparser::tokenizer::{Token, Tokenizer};
 use super::calendar;
 use super::catalog::{Catalog, Column, Object, Path, Session, exact};
 use super::decimal::Decimal;
+use super::email::{self, Email, EmailIntegration};
 use super::error::SqlError;
 use super::kind::{Kind, TEXT};
 use super::query::{Bindings, Compiler, Scope, Sql, coerce};
@@ -34,6 +35,8 @@ pub(crate) struct Shape {
 pub(crate) struct Engine {
     connection: Connection,
     pub(crate) catalog: Catalog,
+    pub(crate) email: Option<EmailIntegration>,
+    pub(crate) outbox: Vec<Email>,
 }
 
 /// A table that a statement changes.
@@ -87,7 +90,7 @@ impl Engine {
             "PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY;",
         )?;
         udf::register(&connection)?;
-        Ok(Self { connection, catalog: Catalog::default() })
+        Ok(Self { connection, catalog: Catalog::default(), email: None, outbox: Vec::new() })
     }
 
     /// Runs one statement; it takes effect wholly or not at all.
@@ -115,6 +118,14 @@ impl Engine {
     ) -> Result<Outcome, SqlError> {
         match statement {
             Statement::Query(query) => self.select(query, session, bindings, shape),
+            Statement::Call(call) => {
+                let email = email::accept(call, self.email.as_ref())?;
+                self.outbox.push(email);
+                match parse("SELECT TRUE AS SYSTEM_SEND_EMAIL")?.as_slice() {
+                    [Statement::Query(query)] => self.select(query, session, bindings, shape),
+                    _ => Err(SqlError::unsupported("CALL")),
+                }
+            }
             Statement::Insert(insert) => self.insert(insert, session, bindings),
             Statement::Update(update) => self.update(update, session, bindings),
             Statement::Delete(delete) => self.delete(delete, session, bindings),

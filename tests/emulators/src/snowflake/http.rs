@@ -279,11 +279,17 @@ fn authenticate(account: &Account, headers: &HeaderMap) -> Early<()> {
     }
     let token = text("authorization").strip_prefix("Bearer ").unwrap_or_default();
     let kind = text("x-snowflake-authorization-token-type");
-    let pat = token == account.pat;
-    let fits = if pat { ["", "PROGRAMMATIC_ACCESS_TOKEN"] } else { ["", "KEYPAIR_JWT"] };
-    let checked = if !fits.contains(&kind) {
+    let (pat, workload) = (token == account.pat, token.starts_with("WIF."));
+    let fits = match (pat, workload) {
+        (true, _) => ["", "PROGRAMMATIC_ACCESS_TOKEN"],
+        (_, true) => ["", "WORKLOAD_IDENTITY_FEDERATION"],
+        _ => ["", "KEYPAIR_JWT"],
+    };
+    let known =
+        account.config.workload_token.as_ref().is_some_and(|known| token == format!("WIF.AWS.{known}"));
+    let checked = if !fits.contains(&kind) || (workload && !known) {
         Err(refusal("390144", "JWT token is invalid"))
-    } else if pat {
+    } else if pat || workload {
         Ok(())
     } else {
         verify(token, &account.config.account, &account.config.user, &account.keys())

@@ -8,6 +8,7 @@ mod auth;
 mod calendar;
 mod catalog;
 mod decimal;
+mod email;
 mod engine;
 mod error;
 mod expression;
@@ -28,6 +29,7 @@ use flate2::read::GzDecoder;
 use serde_json::{Value as Json, json};
 
 pub use self::catalog::Column;
+pub use self::email::{Email, EmailIntegration};
 pub use self::error::SqlError;
 pub use self::kind::{Kind, Zone};
 pub use self::statements::Submitted;
@@ -54,6 +56,10 @@ pub struct Config {
     pub roles: Vec<String>,
     /// Databases that exist from the start; loading a table makes its own.
     pub databases: Vec<String>,
+    /// The token that AWS vouches with for the user, for `WIF.AWS.<token>`.
+    pub workload_token: Option<String>,
+    /// The integration that sends email.
+    pub email: Option<EmailIntegration>,
     /// Rows per partition; `None`: 4,096 in the first, then growing to 50,000.
     pub partition_rows: Option<u64>,
     /// How many status requests answer 202 before a finished statement shows.
@@ -77,6 +83,8 @@ impl Default for Config {
             warehouses: vec!["COMPUTE_WH".to_owned(), "SYNC_WH".to_owned()],
             roles: vec!["SYNC_ROLE".to_owned(), "SYSADMIN".to_owned(), "PUBLIC".to_owned()],
             databases: vec!["SNOWFLAKE_SAMPLE_DATA".to_owned(), "CRM".to_owned()],
+            workload_token: None,
+            email: None,
             partition_rows: None,
             polls_before_done: 1,
             sync_window: Duration::from_secs(45),
@@ -98,6 +106,7 @@ impl Snowflake {
     /// If the address cannot be bound, or the database or the key pair cannot be made.
     pub fn start(config: Config) -> io::Result<SnowflakeServer> {
         let mut engine = Engine::new().map_err(io::Error::other)?;
+        engine.email.clone_from(&config.email);
         for database in &config.databases {
             engine.catalog.create_database(database);
         }
@@ -285,6 +294,12 @@ impl SnowflakeServer {
     #[must_use]
     pub fn submitted(&self) -> Vec<Submitted> {
         self.account.statements().submitted()
+    }
+
+    /// The emails that were accepted, in order.
+    #[must_use]
+    pub fn outbox(&self) -> Vec<Email> {
+        self.account.engine().outbox.clone()
     }
 
     /// Lets all finished results expire now.
