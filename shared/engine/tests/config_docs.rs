@@ -1,6 +1,6 @@
-//! The schema for editors and the page about configuration follow the types; the syncs are valid.
+//! The schema for editors and the pages about configuration and errors follow the code; the syncs are valid.
 //!
-//! `UPDATE=1 cargo test -p backhaul-engine --test config_docs` writes both files anew.
+//! `UPDATE=1 cargo test -p backhaul-engine --test config_docs` writes the files anew.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -10,7 +10,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use backhaul_engine::config::{Sync, schema};
+use backhaul_engine::{
+    config::{Sync, schema},
+    taxonomy::{self, Next, RowClass},
+};
 use serde_json::Value as Json;
 
 fn root() -> PathBuf {
@@ -39,6 +42,78 @@ fn the_schema_is_up_to_date() {
 fn the_page_is_up_to_date() {
     is_up_to_date("docs/configuration.md", &page());
 }
+
+#[test]
+fn the_page_of_errors_is_up_to_date() {
+    is_up_to_date("docs/errors.md", &errors_page());
+}
+
+/// The classes, with what a person has to know of each.
+const CLASSES: [(RowClass, &str, &str); 6] = [
+    (RowClass::Transient, "Transient", "Trouble of the platform. Nobody has to do anything while it passes."),
+    (
+        RowClass::Contention,
+        "Contention",
+        "Another writer held the record or its parent. Later waves go one job at a time; `load.group_by` keeps rows of one parent together.",
+    ),
+    (
+        RowClass::Quota,
+        "Quota",
+        "An allowance of the org is used up. `quota` keeps a part of it for everyone else.",
+    ),
+    (
+        RowClass::Data,
+        "Data",
+        "Salesforce refuses the content. Mend it in the warehouse, in the mapping, or in the org.",
+    ),
+    (
+        RowClass::Permission,
+        "Permission",
+        "The running user lacks a right. Where a fifth of a run's rows or more meet this class or the next, the sync stands still until a person has run it.",
+    ),
+    (RowClass::Configuration, "Configuration", "The sync or the org is set up wrongly."),
+];
+
+fn errors_page() -> String {
+    let mut page = String::from(ERRORS_HEAD);
+    for (class, name, about) in CLASSES {
+        let _ = write!(
+            page,
+            "\n## {name}\n\n{about}\n\n| code | what it means | what becomes of the row |\n| --- | --- | --- |\n"
+        );
+        for code in taxonomy::codes().filter(|code| taxonomy::classify(code) == class) {
+            let _ = writeln!(page, "| `{code}` | {} | {} |", taxonomy::sentence(code), becomes(code));
+        }
+    }
+    page
+}
+
+fn becomes(code: &str) -> &'static str {
+    match (taxonomy::next(code, false), taxonomy::next(code, true)) {
+        (Next::Again, Next::Held) => "goes again in later waves, then is held",
+        (Next::Again, _) => "goes again in later waves, then with the next run",
+        (Next::Held, _) => "is held",
+        (Next::NextRun, _) => "goes with the next run",
+    }
+}
+
+const ERRORS_HEAD: &str = "\
+# Errors
+
+<!-- Written by `cargo test -p backhaul-engine --test config_docs` with UPDATE=1. -->
+
+What Salesforce refuses is told apart by its **code**, never by its text: a text is in the language of the user
+and may quote the record. Each code has a class, and the class says what becomes of the row.
+
+- A row that **goes again** is sent in a later wave of the same run, at most `load.waves` in all.
+- A row that **goes with the next run** is not in the baseline, so the next run finds it changed.
+- A row that is **held** is not sent again before its content or the mapping changes.
+
+A code that is not listed is taken for one of the class Data: its row is held and shown, rather than sent in vain
+by every run. The codes are those of the vendor's pages on
+[core data types](https://developer.salesforce.com/docs/atlas.en-us.api.meta/api/sforce_api_calls_concepts_core_data_objects.htm)
+and on [errors of bulk jobs](https://developer.salesforce.com/docs/atlas.en-us.api_asynch.meta/api_asynch/asynch_api_reference_errors.htm).
+";
 
 #[test]
 fn the_syncs_are_valid() {

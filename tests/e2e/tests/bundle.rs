@@ -34,7 +34,10 @@ const ARROWS: [(&str, &[&str]); 6] = [
     ("backhaul-store", &["backhaul-engine"]),
     ("backhaul-snowflake", &["backhaul-engine", "backhaul-http"]),
     ("backhaul-salesforce", &["backhaul-engine", "backhaul-http"]),
-    ("backhaul-lambda", &["backhaul-engine", "backhaul-store", "backhaul-salesforce", "backhaul-snowflake"]),
+    (
+        "backhaul-lambda",
+        &["backhaul-engine", "backhaul-http", "backhaul-salesforce", "backhaul-snowflake", "backhaul-store"],
+    ),
     ("emulators", &[]),
 ];
 
@@ -49,6 +52,23 @@ const FUNCTION_ARROWS: [&str; 6] = [
 ];
 
 // ---------------------------------------------------------------- names
+
+/// `docs/faults-of-others.md` is only worth something while its tests are there.
+#[test]
+fn each_fault_of_others_has_its_tests() {
+    let page = fs::read_to_string(root().join("docs/faults-of-others.md")).unwrap();
+    let faults: Vec<&str> = page.lines().filter(|line| line.starts_with("| P")).collect();
+    assert_eq!(faults.len(), 30);
+    for (number, fault) in (1..).zip(faults) {
+        assert!(fault.starts_with(&format!("| P{number} |")), "{fault}");
+        let tests = fault.rsplit(" | ").next().unwrap().trim_end_matches(" |");
+        for test in tests.split("<br>") {
+            let (file, name) = test.trim_matches('`').split_once("` `").expect("a file and a function");
+            let source = fs::read_to_string(root().join(file)).unwrap_or_default();
+            assert!(source.contains(&format!("fn {name}(")), "P{number}: no `{name}` in `{file}`");
+        }
+    }
+}
 
 #[test]
 fn a_function_has_one_name_everywhere() {
@@ -283,10 +303,11 @@ fn nothing_is_granted_on_everything() {
             assert_eq!(statement["Effect"], "Allow", "{resource}");
             let actions = strings(&statement["Action"]);
             assert!(actions.iter().all(|action| !action.contains('*')), "{resource}: {actions:?}");
-            // Log delivery is the one service here for which AWS accepts no other resource.
+            // For log delivery and for the identity of the caller itself, AWS accepts no other resource.
+            let identity = actions == ["sts:GetWebIdentityToken"];
             let delivery = resource == "SyncRun" && statement["Sid"] == "LogDelivery";
             let wide = strings(&statement["Resource"]).contains(&"*");
-            assert_eq!(wide, delivery, "{resource}: {}", statement["Sid"]);
+            assert_eq!(wide, delivery || identity, "{resource}: {}", statement["Sid"]);
             assert!(!delivery || actions.iter().all(|action| action.starts_with("logs:")), "{actions:?}");
         }
     }

@@ -284,3 +284,31 @@ async fn rows_of_one_parent_are_never_in_two_jobs_that_run_side_by_side() {
     assert!(jobs.len() > 50 && jobs.values().all(|jobs| jobs.len() == 1), "an account's orders in two jobs");
     assert!(plan(&world, "orders", FIRST, 2).await.is_none(), "a row met a lock");
 }
+
+/// An admin who aborts the org's only job once its first batch is through.
+async fn admin(world: &World) {
+    loop {
+        let jobs = world.org.jobs();
+        if let Some(job) = jobs.first().filter(|job| job.processed >= 10_000) {
+            return world.parts.salesforce.abort(&job.id).await.unwrap();
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn rows_of_a_job_that_was_aborted_go_again() {
+    let org = OrgConfig { hold_after_batches: Some(1), ..OrgConfig::default() };
+    let world = World::scaled(Config::default(), org, 0.07).await;
+    let (ended, ()) = tokio::join!(world.run("customers", FIRST), async {
+        admin(&world).await;
+        world.org.release_jobs();
+    });
+    let report = report(&world, "customers", FIRST).await;
+    assert_eq!(ended.unwrap().verdict, Verdict::Green, "{}", report.to_text());
+    assert_eq!((report.counts.sent, report.counts.created), (10_500, 10_500));
+    let again = plan(&world, "customers", FIRST, 2).await.unwrap();
+    assert_eq!(again.jobs.iter().map(|job| job.rows).sum::<u64>(), 500, "what the first batch took stays");
+    assert_eq!(world.org.write_counts("Account"), [10_500, 0, 0], "each row is written once");
+    assert_all_there(&world, 10_500);
+}
