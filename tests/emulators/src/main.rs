@@ -1,5 +1,7 @@
 //! Runs the Snowflake and Salesforce stand-ins for a demo or for development by hand.
 
+mod guide;
+
 use std::fs;
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,10 +12,12 @@ use emulators::salesforce::{Org, OrgConfig, OrgServer};
 use emulators::snowflake::{Config, Snowflake, SnowflakeServer};
 use emulators::tpch::{Table, load_tpch};
 
+use self::guide::Guide;
+
 /// Snowflake and Salesforce on loopback, with sample data.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// The folder the two secret documents are written to.
+    /// The folder the two secret documents are written to, and with --https the keys that clients need.
     #[arg(long, default_value = ".emulators")]
     out: PathBuf,
     /// The TPC-H scale factor; 1 makes 150,000 customers.
@@ -28,6 +32,12 @@ struct Arguments {
     /// The port of the Salesforce stand-in.
     #[arg(long, default_value_t = 8702)]
     salesforce_port: u16,
+    /// Serves the org over HTTPS, for clients that speak nothing else, and tells how to point them at it.
+    #[arg(long)]
+    https: bool,
+    /// Lets the user log in with this password, security token included, as old clients do (OAuth, SOAP).
+    #[arg(long)]
+    password: Option<String>,
     /// Rows per result partition; partitions grow from 4,096 to 50,000 rows without it.
     #[arg(long)]
     partition_rows: Option<u64>,
@@ -38,9 +48,18 @@ async fn main() -> io::Result<()> {
     tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).init();
     let arguments = Arguments::parse();
     let snowflake = start_snowflake(&arguments)?;
-    let config = OrgConfig { port: arguments.salesforce_port, ..OrgConfig::default() };
-    let salesforce = Org::start(config).await?;
-    announce(&arguments.out, &snowflake, &salesforce)?;
+    let config = OrgConfig {
+        port: arguments.salesforce_port,
+        https: arguments.https,
+        password: arguments.password.clone(),
+        ..OrgConfig::default()
+    };
+    let salesforce = Org::start(config.clone()).await?;
+    fs::create_dir_all(&arguments.out)?;
+    let folder = arguments.out.canonicalize()?;
+    announce(&folder, &snowflake, &salesforce)?;
+    tell(&guide(&folder, &config, &salesforce)?)?;
+    tell("# Ctrl-C stops both.\n")?;
     tokio::signal::ctrl_c().await
 }
 
@@ -59,18 +78,32 @@ fn start_snowflake(arguments: &Arguments) -> io::Result<SnowflakeServer> {
 
 /// Writes the secrets and tells how to point Backhaul at the stand-ins.
 fn announce(folder: &Path, snowflake: &SnowflakeServer, salesforce: &OrgServer) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
-    let folder = folder.canonicalize()?;
     let snowflake_secret = folder.join("snowflake.json");
     let salesforce_secret = folder.join("salesforce.json");
     write_private(&snowflake_secret, &snowflake.secret_json())?;
     write_private(&salesforce_secret, &salesforce.secret_json())?;
+    tell(&format!(
+        "# Snowflake  {} (SNOWFLAKE_SAMPLE_DATA.TPCH_SF1)\n# Salesforce {}\n\
+         export BACKHAUL_SNOWFLAKE_SECRET_FILE={}\nexport BACKHAUL_SALESFORCE_SECRET_FILE={}\n",
+        snowflake.url(),
+        salesforce.url(),
+        snowflake_secret.display(),
+        salesforce_secret.display(),
+    ))
+}
+
+/// Writes the files that clients of an org with HTTPS need; how to use them.
+fn guide(folder: &Path, config: &OrgConfig, org: &OrgServer) -> io::Result<String> {
+    let Some(certificate) = org.certificate() else { return Ok(String::new()) };
+    let (authority, key) = (folder.join("salesforce-ca.pem"), folder.join("salesforce-key.pem"));
+    fs::write(&authority, certificate)?;
+    write_private(&key, org.private_key_pem())?;
+    Ok(Guide { org, config, authority: &authority, key: &key }.text())
+}
+
+fn tell(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    writeln!(out, "# Snowflake  {} (SNOWFLAKE_SAMPLE_DATA.TPCH_SF1)", snowflake.url())?;
-    writeln!(out, "# Salesforce {}", salesforce.url())?;
-    writeln!(out, "export BACKHAUL_SNOWFLAKE_SECRET_FILE={}", snowflake_secret.display())?;
-    writeln!(out, "export BACKHAUL_SALESFORCE_SECRET_FILE={}", salesforce_secret.display())?;
-    writeln!(out, "# Ctrl-C stops both.")?;
+    out.write_all(text.as_bytes())?;
     out.flush()
 }
 

@@ -1,9 +1,11 @@
 //! HTTPS in front of a stand-in, for clients that speak nothing else.
 //!
-//! The certificate is made anew each time; whoever trusts its PEM as a CA trusts the stand-in, and nobody else does.
+//! The authority is made anew each time, signs one certificate and is forgotten: whoever trusts its PEM trusts the
+//! stand-in, and nothing else.
 
 use std::{io, net::SocketAddr, sync::Arc};
 
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
@@ -25,13 +27,7 @@ impl Front {
     /// # Errors
     /// If the port cannot be bound, or the certificate cannot be made.
     pub fn start(port: u16, behind: SocketAddr) -> io::Result<Self> {
-        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let made = rcgen::generate_simple_self_signed(names).map_err(io::Error::other)?;
-        let key = made.signing_key.serialize_der().try_into().map_err(io::Error::other)?;
-        let config = ServerConfig::builder()
-            .with_no_client_auth()
-            .with_single_cert(vec![made.cert.der().clone()], key)
-            .map_err(io::Error::other)?;
+        let (config, certificate) = identity().map_err(io::Error::other)?;
         let listener = std::net::TcpListener::bind(("127.0.0.1", port))?;
         listener.set_nonblocking(true)?;
         let url = format!("https://localhost:{}", listener.local_addr()?.port());
@@ -40,7 +36,7 @@ impl Front {
         std::thread::Builder::new().name("stand-in tls".to_owned()).spawn(move || {
             runtime.block_on(serve(listener, TlsAcceptor::from(Arc::new(config)), behind, stopped));
         })?;
-        Ok(Self { url, certificate: made.cert.pem(), stop: Some(stop) })
+        Ok(Self { url, certificate, stop: Some(stop) })
     }
 
     /// `https://localhost:port`
@@ -49,7 +45,7 @@ impl Front {
         &self.url
     }
 
-    /// The certificate to trust, as PEM.
+    /// The certificate of the authority to trust, as PEM.
     #[must_use]
     pub fn certificate(&self) -> &str {
         &self.certificate
@@ -62,6 +58,34 @@ impl Drop for Front {
             let _ = stop.send(());
         }
     }
+}
+
+/// What the front shows to clients, and the authority behind it as PEM.
+fn identity() -> Result<(ServerConfig, String), Box<dyn std::error::Error + Send + Sync>> {
+    let mut authority = CertificateParams::default();
+    authority.distinguished_name.push(DnType::CommonName, "Stand-in authority");
+    authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let authority_key = KeyPair::generate()?;
+    let pem = authority.self_signed(&authority_key)?.pem();
+    let key = KeyPair::generate()?;
+    let issuer = Issuer::new(authority, authority_key);
+    let certificate = server_certificate()?.signed_by(&key, &issuer)?;
+    let config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key.serialize_der().try_into()?)?;
+    Ok((config, pem))
+}
+
+/// Strict clients, such as Python from 3.13 on, want the key identifiers and the usage.
+fn server_certificate() -> Result<CertificateParams, rcgen::Error> {
+    let mut server = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+    server.distinguished_name.push(DnType::CommonName, "localhost");
+    server.is_ca = IsCa::ExplicitNoCa;
+    server.use_authority_key_identifier_extension = true;
+    server.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    server.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+    Ok(server)
 }
 
 async fn serve(

@@ -1,7 +1,6 @@
-//! OAuth: JWT bearer and client credentials, sessions and what can be asked about them.
+//! OAuth: JWT bearer, client credentials and passwords; sessions and what can be asked about them.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
@@ -12,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
-use super::http::{Incoming, empty_reply, json_reply, not_found, pairs, text_reply};
+use super::http::{Incoming, empty_reply, json_reply, method_not_allowed, pairs};
 use super::{Shared, ids};
 
 /// The certificate of the connected app, with the private half for the client.
@@ -52,8 +51,6 @@ struct Session {
 pub(crate) struct Sessions {
     live: HashMap<String, Session>,
     current: Option<String>,
-    /// When logins of the last hour happened.
-    logins: Vec<i64>,
 }
 
 impl Sessions {
@@ -81,22 +78,28 @@ impl Sessions {
     }
 }
 
-/// Whether a request carries the token of a live session.
-pub(crate) fn authorised(org: &Shared, authorization: Option<&str>) -> bool {
-    let token =
-        authorization.and_then(|header| header.strip_prefix("Bearer ").or(header.strip_prefix("OAuth ")));
-    token.is_some_and(|token| org.sessions().is_live(token, org.now()))
+/// Checks that a request carries the token of a live session; the error is code and message.
+pub(crate) fn authorised(
+    org: &Shared,
+    authorization: Option<&str>,
+) -> Result<(), (&'static str, &'static str)> {
+    let ended = ("INVALID_SESSION_ID", "Session expired or invalid");
+    let header = authorization.ok_or(ended)?;
+    let token = header.strip_prefix("Bearer ").or(header.strip_prefix("OAuth "));
+    let token = token.ok_or(("INVALID_AUTH_HEADER", "INVALID_HEADER_TYPE"))?;
+    org.sessions().is_live(token, org.now()).then_some(()).ok_or(ended)
 }
 
 /// Answers a request below `/services/oauth2` that needs no session.
 pub(crate) fn route(org: &Arc<Shared>, call: &str, request: &Incoming) -> Response {
     let form = pairs(&String::from_utf8_lossy(&request.body));
     let client = client(request, &form);
-    match call {
-        "token" => token(org, &form, &client).unwrap_or_else(|refused| refused),
-        "introspect" => introspect(org, &form, &client),
-        "revoke" => revoke(org, &form),
-        _ => not_found(),
+    match (request.method.as_str(), call) {
+        ("POST", "token") => token(org, &form, &client).unwrap_or_else(|refused| refused),
+        ("POST", "introspect") => introspect(org, &form, &client),
+        ("POST", "revoke") => revoke(org, field(&form, "token")),
+        ("GET", "revoke") => revoke(org, request.parameter("token")),
+        (method, _) => method_not_allowed(method),
     }
 }
 
@@ -141,17 +144,49 @@ fn token(
             check_assertion(org, field(form, "assertion").unwrap_or_default())?;
         }
         Some("client_credentials") => check_client(org, client)?,
+        Some("password") => check_password_grant(org, form, client)?,
         _ => return Err(refuse("unsupported_grant_type", "grant type not supported")),
     }
     throttle(org)?;
-    let lifetime = i64::try_from(org.config.session_lifetime.as_millis()).unwrap_or(i64::MAX / 2);
-    let token = org.sessions().open(org.now(), lifetime, org.config.share_sessions);
+    let token = open_session(org);
     let id = format!("{}/id/{}/{}", org.url(), ids::id("00D", 1), ids::id("005", 1));
     let body = json!({
         "access_token": token, "scope": "api id", "token_type": "Bearer", "instance_url": org.url(), "id": id,
         "issued_at": org.now().to_string(), "signature": STANDARD.encode(id.as_bytes()),
     });
     Ok(json_reply(200, &body))
+}
+
+/// The token of a session, a new one or the running one.
+pub(crate) fn open_session(org: &Shared) -> String {
+    let lifetime = i64::try_from(org.config.session_lifetime.as_millis()).unwrap_or(i64::MAX / 2);
+    org.sessions().open(org.now(), lifetime, org.config.share_sessions)
+}
+
+/// Why a password does not open a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LoginError {
+    /// The org lets nobody in by password.
+    Disabled,
+    /// User or password is not right.
+    Wrong,
+}
+
+/// Checks a user's password.
+pub(crate) fn check_password(org: &Shared, user: &str, password: &str) -> Result<(), LoginError> {
+    let right = org.config.password.as_deref().ok_or(LoginError::Disabled)?;
+    (user == org.config.username && password == right).then_some(()).ok_or(LoginError::Wrong)
+}
+
+fn check_password_grant(
+    org: &Arc<Shared>,
+    form: &[(String, String)],
+    client: &(String, String),
+) -> Result<(), Response> {
+    check_client(org, client)?;
+    let told = |name| field(form, name).unwrap_or_default();
+    check_password(org, told("username"), told("password"))
+        .map_err(|_| refuse("invalid_grant", "authentication failure"))
 }
 
 fn check_client(org: &Arc<Shared>, client: &(String, String)) -> Result<(), Response> {
@@ -163,15 +198,10 @@ fn check_client(org: &Arc<Shared>, client: &(String, String)) -> Result<(), Resp
     right.then_some(()).ok_or_else(|| refuse("invalid_client", "invalid client credentials"))
 }
 
-fn throttle(org: &Arc<Shared>) -> Result<(), Response> {
-    let now = org.now();
-    let mut sessions = org.sessions();
-    sessions.logins.retain(|at| *at > now - 3_600_000);
-    if u64::try_from(sessions.logins.len()).unwrap_or(u64::MAX) >= org.config.limits.logins_per_hour {
-        return Err(refuse("invalid_grant", "login rate exceeded"));
-    }
-    sessions.logins.push(now);
-    Ok(())
+/// Takes one login from the hour's allocation.
+pub(crate) fn throttle(org: &Shared) -> Result<(), Response> {
+    let taken = org.usage.logins.take(org.now(), 1);
+    taken.map(|_| ()).ok_or_else(|| refuse("invalid_grant", "login rate exceeded"))
 }
 
 fn check_assertion(org: &Arc<Shared>, assertion: &str) -> Result<(), Response> {
@@ -238,30 +268,20 @@ fn introspect(org: &Arc<Shared>, form: &[(String, String)], client: &(String, St
 }
 
 /// Kills a session for all who hold its token.
-fn revoke(org: &Arc<Shared>, form: &[(String, String)]) -> Response {
-    let mut sessions = org.sessions();
-    match sessions.live.remove(field(form, "token").unwrap_or_default()) {
+fn revoke(org: &Arc<Shared>, token: Option<&str>) -> Response {
+    match org.sessions().live.remove(token.unwrap_or_default()) {
         Some(_) => empty_reply(200),
         None => refuse("unsupported_token_type", "this token type is not supported"),
     }
 }
 
-/// Takes one call from the day's allocation; the header value that tells how many are used, if any are left.
-pub(crate) fn take_call(org: &Shared) -> Option<String> {
-    let most = org.config.limits.daily_api_requests;
-    let used = org.usage.calls.fetch_add(1, Ordering::SeqCst) + 1;
-    (used <= most).then(|| format!("api-usage={used}/{most}"))
-}
-
 /// The list of versions, which needs no session.
 pub(crate) fn versions() -> Response {
-    let versions: Vec<Value> = (super::OLDEST..=super::NEWEST)
-        .map(|version| {
-            json!({
-                "label": format!("Release {version}"), "url": format!("/services/data/v{version}.0"),
-                "version": format!("{version}.0"),
-            })
+    let versions = (super::OLDEST..=super::NEWEST).map(|version| {
+        json!({
+            "label": format!("Release {version}"), "url": format!("/services/data/v{version}.0"),
+            "version": format!("{version}.0"),
         })
-        .collect();
-    text_reply(200, "application/json;charset=UTF-8", Value::Array(versions).to_string())
+    });
+    json_reply(200, &versions.collect())
 }

@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
 use flate2::Compression;
-use flate2::read::MultiGzDecoder;
+use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
@@ -35,16 +35,18 @@ impl Incoming {
         self.header("accept-encoding").is_some_and(|codings| codings.contains("gzip"))
     }
 
-    /// The body, unpacked if it says that it is packed.
+    /// The body, unpacked if it says that it is packed: section "Use Compression" of the REST API guide.
     pub(crate) fn plain_body(&self) -> Result<Bytes, Response> {
-        if !self.header("content-encoding").is_some_and(|coding| coding.contains("gzip")) {
-            return Ok(self.body.clone());
-        }
+        let coding = self.header("content-encoding").unwrap_or_default().to_ascii_lowercase();
         let mut plain = Vec::new();
-        match MultiGzDecoder::new(&self.body[..]).read_to_end(&mut plain) {
-            Ok(_) => Ok(Bytes::from(plain)),
-            Err(_) => Err(error(400, "JSON_PARSER_ERROR", "The request body is not valid gzip")),
-        }
+        let unpacked = match coding.as_str() {
+            "gzip" | "x-gzip" => MultiGzDecoder::new(&self.body[..]).read_to_end(&mut plain),
+            "deflate" => ZlibDecoder::new(&self.body[..]).read_to_end(&mut plain),
+            "" | "identity" => return Ok(self.body.clone()),
+            _ => return Err(error(415, "UNSUPPORTED_MEDIA_TYPE", "This Content-Encoding is not supported")),
+        };
+        let broken = |_| error(400, "JSON_PARSER_ERROR", "The request body cannot be unpacked");
+        unpacked.map(|_| Bytes::from(plain)).map_err(broken)
     }
 
     /// The body as JSON.
@@ -108,9 +110,23 @@ pub(crate) fn empty_reply(status: u16) -> Response {
     response
 }
 
+/// The code of an answer that [`error`] made.
+#[derive(Clone, Debug)]
+struct Code(String);
+
 /// The array body in which the platform reports what is wrong with a request.
 pub(crate) fn error(status: u16, code: &str, message: &str) -> Response {
-    json_reply(status, &json!([{"message": message, "errorCode": code}]))
+    let mut response = json_reply(status, &json!([{"message": message, "errorCode": code}]));
+    response.extensions_mut().insert(Code(code.to_owned()));
+    response
+}
+
+/// The answer with its message, if it is an [`error`], in another language than English.
+pub(crate) fn translated(response: Response) -> Response {
+    let Some(Code(code)) = response.extensions().get::<Code>() else { return response };
+    let body = json!([{"message": "要求を処理できませんでした", "errorCode": code}]).to_string();
+    let (parts, _) = response.into_parts();
+    Response::from_parts(parts, Body::from(body))
 }
 
 pub(crate) fn not_found() -> Response {

@@ -16,6 +16,7 @@ mod http;
 mod ids;
 mod input;
 mod jobs;
+mod multipart;
 mod process;
 mod query_jobs;
 mod records;
@@ -23,14 +24,16 @@ mod rest;
 mod results;
 mod schema;
 mod server;
+mod soap;
 mod soql;
 mod table;
+mod usage;
 mod value;
 mod write;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
@@ -81,20 +84,37 @@ pub enum EmptyResults {
     NoContent,
 }
 
-/// The org's allocations.
+/// The org's allocations: section "Bulk API and Bulk API 2.0 Limits and Allocations" and "API Request Limits and
+/// Allocations" of the vendor's limits quick reference. Each is counted over a rolling window of the org's clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// REST and bulk calls in a day; past it every call is refused with `REQUEST_LIMIT_EXCEEDED`.
+    /// REST and bulk calls in 24 hours; past it every call is refused with `REQUEST_LIMIT_EXCEEDED`.
     pub daily_api_requests: u64,
-    /// Internal batches of 10,000 rows in a day; rows past it appear in no result.
+    /// Internal batches of 10,000 rows in 24 hours; rows past it appear in no result.
     pub daily_batches: u64,
-    /// Token requests in an hour.
+    /// Rows of ingest jobs in 24 hours; past it a job is `Failed`, and the rest of its rows are unprocessed.
+    pub daily_rows: u64,
+    /// Query jobs in 24 hours.
+    pub daily_query_jobs: u64,
+    /// Ingest jobs that have not ended; the vendor documents the code `TOO_MANY_JOBS`, but no number.
+    pub live_jobs: usize,
+    /// Calls at work for 20 seconds or more; while there are so many, further calls are refused.
+    pub long_calls: u64,
+    /// Logins in an hour.
     pub logins_per_hour: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { daily_api_requests: 1_000_000, daily_batches: 15_000, logins_per_hour: 3_600 }
+        Self {
+            daily_api_requests: 1_000_000,
+            daily_batches: 15_000,
+            daily_rows: 150_000_000,
+            daily_query_jobs: 10_000,
+            live_jobs: usize::MAX,
+            long_calls: 25,
+            logins_per_hour: 3_600,
+        }
     }
 }
 
@@ -105,10 +125,14 @@ pub struct OrgConfig {
     pub schema: Schema,
     /// The port on loopback; 0 takes any free one.
     pub port: u16,
-    /// Serves HTTPS, too, and names that address in answers: some clients speak nothing else.
+    /// Serves HTTPS on that port, and names that address in answers: some clients speak nothing else. Plain HTTP
+    /// goes on at [`OrgServer::plain_url`].
     pub https: bool,
     /// The user that integrations run as.
     pub username: String,
+    /// The user's password with the security token after it, for the OAuth password flow and SOAP `login()`.
+    /// Without one both are off, as in a new org: sections "Username-Password Flow" and "login()".
+    pub password: Option<String>,
     /// The consumer key of the connected app.
     pub client_id: String,
     /// The consumer secret of the connected app.
@@ -143,7 +167,7 @@ pub struct OrgConfig {
     pub audit_limit: usize,
     /// Whether the user may delete for good.
     pub allow_hard_delete: bool,
-    /// Whether messages of row errors come in another language.
+    /// Whether messages of errors come in another language, as for a user who has chosen one; codes never do.
     pub foreign_messages: bool,
 }
 
@@ -154,6 +178,7 @@ impl Default for OrgConfig {
             port: 0,
             https: false,
             username: "integration@example.com".to_owned(),
+            password: None,
             client_id: "3MVG9.EmulatedConsumerKey".to_owned(),
             client_secret: "emulated-consumer-secret".to_owned(),
             seed: 1,
@@ -196,9 +221,11 @@ pub(crate) struct Shared {
     pub(crate) config: OrgConfig,
     pub(crate) schema: Arc<Schema>,
     pub(crate) identity: auth::Identity,
-    pub(crate) usage: Usage,
+    pub(crate) usage: usage::Usage,
+    pub(crate) started: i64,
     pub(crate) stopped: AtomicBool,
     pub(crate) released: AtomicBool,
+    held: AtomicBool,
     database: Mutex<write::Database>,
     jobs: Mutex<jobs::Jobs>,
     queries: Mutex<query_jobs::Queries>,
@@ -208,25 +235,22 @@ pub(crate) struct Shared {
     url: OnceLock<String>,
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct Usage {
-    pub(crate) calls: AtomicU64,
-    pub(crate) batches: AtomicU64,
-}
-
-const UNPOISONED: &str = "no holder of the org's state panics";
+/// Why the locks of this org are never poisoned.
+pub(crate) const UNPOISONED: &str = "no holder of the org's state panics";
 
 impl Shared {
     fn new(config: OrgConfig) -> Self {
         let schema = Arc::new(config.schema.clone());
         let mut database = write::Database::new(Arc::clone(&schema), config.audit_limit);
-        records::seed_user(&mut database, &config.username);
+        records::seed_org(&mut database, &config.username);
         Self {
             schema,
             identity: auth::Identity::shared(),
-            usage: Usage::default(),
+            usage: usage::Usage::new(&config.limits),
+            started: jiff::Timestamp::now().as_millisecond(),
             stopped: AtomicBool::new(false),
             released: AtomicBool::new(false),
+            held: AtomicBool::new(false),
             database: Mutex::new(database),
             jobs: Mutex::default(),
             queries: Mutex::default(),
@@ -267,13 +291,11 @@ impl Shared {
         self.url.get().cloned().unwrap_or_default()
     }
 
-    /// Takes an internal batch of the day's allocation, if one is left.
-    pub(crate) fn take_batch(&self) -> bool {
-        self.usage.batches.fetch_add(1, Ordering::SeqCst) < self.config.limits.daily_batches
-    }
-
-    pub(crate) fn batches_left(&self) -> u64 {
-        self.config.limits.daily_batches.saturating_sub(self.usage.batches.load(Ordering::SeqCst))
+    /// Keeps a call at work for as long as a test wants it to be.
+    pub(crate) fn hold(&self) {
+        while self.held.load(Ordering::SeqCst) && !self.stopped.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 }
 
@@ -288,11 +310,11 @@ pub struct OrgServer {
 
 impl OrgServer {
     fn start(config: OrgConfig) -> std::io::Result<Self> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, config.port));
-        let https = config.https;
+        let (https, port) = (config.https, config.port);
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, if https { 0 } else { port }));
         let (shared, script) = (Arc::new(Shared::new(config)), Script::default());
         let served = Served::start(address, server::router(Arc::clone(&shared)), script.clone())?;
-        let front = https.then(|| Front::start(0, served.address())).transpose()?;
+        let front = https.then(|| Front::start(port, served.address())).transpose()?;
         let url = front.as_ref().map_or_else(|| served.url(), |front| front.url().to_owned());
         shared.url.set(url).expect("the address is set once");
         Ok(Self { shared, script, served, front })
@@ -310,7 +332,7 @@ impl OrgServer {
         self.served.url()
     }
 
-    /// The certificate that clients must trust, as PEM, when it serves HTTPS.
+    /// The certificate of the authority that clients must trust, as PEM, when it serves HTTPS.
     #[must_use]
     pub fn certificate(&self) -> Option<&str> {
         self.front.as_ref().map(Front::certificate)
@@ -325,6 +347,12 @@ impl OrgServer {
             "private_key": self.shared.identity.pem,
         })
         .to_string()
+    }
+
+    /// The private half of the connected app's certificate, for logins by JWT (PKCS#8 PEM).
+    #[must_use]
+    pub fn private_key_pem(&self) -> &str {
+        &self.shared.identity.pem
     }
 
     /// The script of faults around the server.
@@ -348,7 +376,18 @@ impl OrgServer {
         self.shared.released.store(true, Ordering::SeqCst);
     }
 
-    /// Moves the org's clock forward: sessions end, finished jobs vanish after seven days.
+    /// Keeps every call that is let in from now on at work until [`Self::release_calls`].
+    pub fn hold_calls(&self) {
+        self.shared.held.store(true, Ordering::SeqCst);
+    }
+
+    /// Lets the calls kept by [`Self::hold_calls`] end.
+    pub fn release_calls(&self) {
+        self.shared.held.store(false, Ordering::SeqCst);
+    }
+
+    /// Moves the org's clock forward: sessions end, allocations come back, jobs left open are aborted after a day,
+    /// cursors end after two days, finished jobs vanish after seven.
     pub fn advance_clock(&self, by: Duration) {
         let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
         self.shared.clock.fetch_add(by, Ordering::SeqCst);

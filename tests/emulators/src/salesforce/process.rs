@@ -34,6 +34,8 @@ pub(crate) struct Plan {
     pub(crate) operation: Operation,
     pub(crate) upload: Bytes,
     pub(crate) layout: Layout,
+    /// Whether failed rows tell the id of their record.
+    pub(crate) failed_ids: bool,
     pub(crate) aborted: Arc<AtomicBool>,
 }
 
@@ -46,7 +48,7 @@ pub(crate) struct Outcome {
 
 /// Processes a job's file; `run` is false for a job that was aborted before it began.
 pub(crate) fn process(org: &Shared, plan: &Plan, run: bool) -> Outcome {
-    let mut results = Results::new(header_line(&plan.upload), plan.layout);
+    let mut results = Results::new(header_line(&plan.upload), plan.layout, plan.failed_ids);
     let checked = check(org, plan);
     let mut reader =
         ReaderBuilder::new().flexible(true).delimiter(plan.layout.delimiter).from_reader(&plan.upload[..]);
@@ -66,6 +68,8 @@ pub(crate) fn process(org: &Shared, plan: &Plan, run: bool) -> Outcome {
 }
 
 const QUOTA: &str = "ExceededQuota : ApiBatchItems Limit exceeded";
+/// The vendor documents the allocation, not the words.
+const ROW_QUOTA: &str = "ExceededQuota : ApiBatchRecords Limit exceeded";
 
 /// Puts the rows that were not read among the unprocessed ones.
 fn rest(reader: &mut Reader<&[u8]>, layout: Layout, results: &mut Results) {
@@ -179,12 +183,11 @@ impl Work<'_> {
             }
             let chunk = &records[..filled];
             if self.rows.is_multiple_of(BATCH) && !self.begin_batch() {
-                chunk
-                    .iter()
-                    .for_each(|record| self.results.unprocessed.push(self.plan.layout, record.iter()));
+                self.leave(chunk);
                 return Ok(());
             }
-            self.check_quota()?;
+            self.check_batch_quota()?;
+            self.check_row_quota(chunk)?;
             self.check_shape(chunk)?;
             self.write(chunk);
             self.rows += u64::try_from(filled).expect("a chunk is small");
@@ -213,8 +216,24 @@ impl Work<'_> {
     }
 
     /// Takes a batch of the day's allocation; without one, rows vanish from every result.
-    fn check_quota(&self) -> Result<(), String> {
-        if !self.rows.is_multiple_of(BATCH) || self.org.take_batch() { Ok(()) } else { Err(QUOTA.to_owned()) }
+    fn check_batch_quota(&self) -> Result<(), String> {
+        let begins = self.rows.is_multiple_of(BATCH);
+        let taken = !begins || self.org.usage.batches.take(self.org.now(), 1).is_some();
+        taken.then_some(()).ok_or_else(|| QUOTA.to_owned())
+    }
+
+    fn check_row_quota(&mut self, chunk: &[StringRecord]) -> Result<(), String> {
+        let many = u64::try_from(chunk.len()).expect("a chunk is small");
+        if self.org.usage.rows.take(self.org.now(), many).is_some() {
+            return Ok(());
+        }
+        self.leave(chunk);
+        Err(ROW_QUOTA.to_owned())
+    }
+
+    /// Puts rows that were read among the unprocessed ones.
+    fn leave(&mut self, chunk: &[StringRecord]) {
+        chunk.iter().for_each(|record| self.results.unprocessed.push(self.plan.layout, record.iter()));
     }
 
     fn check_shape(&mut self, chunk: &[StringRecord]) -> Result<(), String> {
@@ -222,7 +241,7 @@ impl Work<'_> {
             record.len() != self.columns.len() || record.iter().any(|cell| cell.len() > CELL_LIMIT)
         };
         let Some(bad) = chunk.iter().position(wrong) else { return Ok(()) };
-        chunk.iter().for_each(|record| self.results.unprocessed.push(self.plan.layout, record.iter()));
+        self.leave(chunk);
         let row = self.rows + u64::try_from(bad).expect("a chunk is small") + 1;
         Err(format!("InvalidBatch : Failed to parse CSV. Row {row} does not fit the header"))
     }
@@ -299,7 +318,9 @@ impl Work<'_> {
                     _ => input.id.as_ref().map(ToString::to_string),
                 };
                 let (id, message) = (found.unwrap_or_default(), error.bulk(self.org.config.foreign_messages));
-                self.results.failed.push(layout, [id.as_str(), message.as_str()].into_iter().chain(echoed));
+                let lead =
+                    [id.as_str(), message.as_str()].into_iter().skip(usize::from(!self.plan.failed_ids));
+                self.results.failed.push(layout, lead.chain(echoed));
             }
         }
     }

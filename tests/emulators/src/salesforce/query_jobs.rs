@@ -9,8 +9,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::http::{Incoming, empty_reply, error, json_reply, method_not_allowed, not_found, streamed};
+use super::jobs::KEPT;
 use super::results::quote;
 use super::soql::{self, Query};
+use super::usage::DAY;
 use super::value::stamp_ms;
 use super::{Shared, ids};
 
@@ -18,6 +20,10 @@ use super::{Shared, ids};
 const FIRST: u64 = 1 << 40;
 /// Rows on a page unless the client says otherwise.
 const PAGE: usize = 50_000;
+/// Addresses of pages in one answer.
+const ADDRESSES: usize = 5;
+/// How long a cursor lives, in milliseconds.
+const CURSOR_KEPT: i64 = 2 * DAY;
 
 /// Query jobs and cursors of an org.
 #[derive(Debug, Default)]
@@ -27,12 +33,48 @@ pub(crate) struct Queries {
     pub(crate) cursors: HashMap<String, Cursor>,
 }
 
+impl Queries {
+    /// A cursor by name, if it still lives.
+    pub(crate) fn cursor(&mut self, name: &str, now: i64) -> Option<Cursor> {
+        self.cursors.retain(|_, cursor| cursor.made + CURSOR_KEPT > now);
+        self.cursors.get(name).cloned()
+    }
+
+    fn add(&mut self, org: &Shared, version: &str, wish: &Wish, query: Query, all: bool) -> Value {
+        self.last += 1;
+        let (ordinal, now) = (FIRST + self.last, org.now());
+        let job = QueryJob {
+            id: ids::id("750", ordinal),
+            all,
+            query: Arc::new(query),
+            created: now,
+            modified: now,
+            version: version.to_owned(),
+            polls: 0,
+            aborted: false,
+            delimiter: delimiter(wish),
+            ending: if wish.line_ending.as_deref() == Some("CRLF") { "\r\n" } else { "\n" },
+            rows: None,
+        };
+        let shown = job.show(org);
+        self.jobs.insert(ordinal, job);
+        shown
+    }
+
+    /// Forgets jobs that ended a week ago.
+    fn forget_old(&mut self, now: i64) {
+        self.jobs.retain(|_, job| !job.is_terminal() || job.modified + KEPT > now);
+    }
+}
+
 /// Rows of a query that was answered in part.
 #[derive(Clone, Debug)]
 pub(crate) struct Cursor {
     pub(crate) query: Arc<Query>,
     pub(crate) rows: Arc<Vec<u32>>,
     pub(crate) page: usize,
+    /// When, in milliseconds since 1970.
+    pub(crate) made: i64,
 }
 
 #[derive(Debug)]
@@ -41,6 +83,7 @@ struct QueryJob {
     all: bool,
     query: Arc<Query>,
     created: i64,
+    modified: i64,
     version: String,
     polls: u32,
     aborted: bool,
@@ -50,6 +93,10 @@ struct QueryJob {
 }
 
 impl QueryJob {
+    fn is_terminal(&self) -> bool {
+        self.aborted || self.rows.is_some()
+    }
+
     fn state(&self, org: &Shared) -> &'static str {
         let queued = org.config.queued.polls;
         match self.polls {
@@ -64,7 +111,7 @@ impl QueryJob {
         let mut whole = json!({
             "id": self.id, "operation": if self.all { "queryAll" } else { "query" },
             "object": org.schema.objects[self.query.object].name, "createdById": ids::id("005", 1),
-            "createdDate": stamp_ms(self.created), "systemModstamp": stamp_ms(self.created),
+            "createdDate": stamp_ms(self.created), "systemModstamp": stamp_ms(self.modified),
             "state": self.state(org), "concurrencyMode": "Parallel", "contentType": "CSV",
             "apiVersion": self.version.parse::<serde_json::Number>().ok(),
             "lineEnding": if self.ending == "\n" { "LF" } else { "CRLF" }, "jobType": "V2Query",
@@ -81,16 +128,25 @@ impl QueryJob {
 
 /// Answers a request below `/jobs/query`.
 pub(crate) fn route(org: &Arc<Shared>, version: &str, request: &Incoming, parts: &[&str]) -> Response {
-    let answer = match (request.method.as_str(), parts) {
+    org.queries().forget_old(org.now());
+    let answer = check_version(org, version, parts).and_then(|()| match (request.method.as_str(), parts) {
         ("POST", []) => create(org, version, request),
         ("GET", [id]) => poll(org, id),
-        ("PATCH", [id]) => abort(org, id),
+        ("PATCH", [id]) => abort(org, id, request),
         ("DELETE", [id]) => delete(org, id),
         ("GET", [id, "results"]) => results(org, id, request),
-        ("GET", [id, "resultPages"]) => pages(org, version, id),
+        ("GET", [id, "resultPages"]) => pages(org, version, id, request),
         (method, _) => Err(method_not_allowed(method)),
-    };
+    });
     answer.unwrap_or_else(|refused| refused)
+}
+
+/// A job is reached in the version that made it only.
+fn check_version(org: &Arc<Shared>, version: &str, parts: &[&str]) -> Result<(), Response> {
+    let [id, ..] = parts else { return Ok(()) };
+    let same = find(&mut org.queries(), id)?.version == version;
+    let message = "The job was created in another version of the API";
+    same.then_some(()).ok_or_else(|| error(409, "API_ERROR", message))
 }
 
 #[derive(Deserialize)]
@@ -113,32 +169,25 @@ fn create(org: &Arc<Shared>, version: &str, request: &Incoming) -> Result<Respon
     };
     let query =
         soql::parse(&org.schema, &wish.query).map_err(|(code, message)| error(400, code, &message))?;
-    let delimiter = match wish.column_delimiter.as_deref().unwrap_or("COMMA") {
+    if query.count {
+        return Err(error(400, "API_ERROR", "COUNT() is not supported by query jobs"));
+    }
+    if org.usage.query_jobs.take(org.now(), 1).is_none() {
+        return Err(error(400, "EXCEEDEDQUOTA", "DailyBulkV2QueryJobs Limit exceeded"));
+    }
+    let shown = org.queries().add(org, version, &wish, query, all);
+    Ok(json_reply(200, &shown))
+}
+
+fn delimiter(wish: &Wish) -> u8 {
+    match wish.column_delimiter.as_deref().unwrap_or("COMMA") {
         "TAB" => b'\t',
         "PIPE" => b'|',
         "SEMICOLON" => b';',
         "CARET" => b'^',
         "BACKQUOTE" => b'`',
         _ => b',',
-    };
-    let mut queries = org.queries();
-    queries.last += 1;
-    let ordinal = FIRST + queries.last;
-    let job = QueryJob {
-        id: ids::id("750", ordinal),
-        all,
-        query: Arc::new(query),
-        created: org.now(),
-        version: version.to_owned(),
-        polls: 0,
-        aborted: false,
-        delimiter,
-        ending: if wish.line_ending.as_deref() == Some("CRLF") { "\r\n" } else { "\n" },
-        rows: None,
-    };
-    let shown = job.show(org);
-    queries.jobs.insert(ordinal, job);
-    Ok(json_reply(200, &shown))
+    }
 }
 
 /// Shows a job; once it was asked for often enough, its query runs.
@@ -147,6 +196,7 @@ fn poll(org: &Arc<Shared>, id: &str) -> Result<Response, Response> {
     let job = find(&mut queries, id)?;
     if job.polls >= org.config.queued.polls + org.config.running.polls && job.rows.is_none() && !job.aborted {
         job.rows = Some(Arc::new(job.query.run(&org.database(), job.all)));
+        job.modified = org.now();
     }
     let shown = job.show(org);
     job.polls += 1;
@@ -157,24 +207,31 @@ fn find<'q>(queries: &'q mut Queries, id: &str) -> Result<&'q mut QueryJob, Resp
     ids::ordinal("750", id).and_then(|ordinal| queries.jobs.get_mut(&ordinal)).ok_or_else(not_found)
 }
 
-fn abort(org: &Arc<Shared>, id: &str) -> Result<Response, Response> {
+fn abort(org: &Arc<Shared>, id: &str, request: &Incoming) -> Result<Response, Response> {
+    let wish: Value = request.json()?;
+    if wish["state"] != "Aborted" {
+        return Err(error(400, "INVALIDJOBSTATE", "A query job can only be aborted"));
+    }
     let mut queries = org.queries();
     let job = find(&mut queries, id)?;
-    if job.rows.is_some() || job.aborted {
+    if job.is_terminal() {
         return Err(error(400, "INVALIDJOBSTATE", "Aborting already Completed Job not allowed"));
     }
     job.aborted = true;
+    job.modified = org.now();
     Ok(json_reply(200, &job.show(org)))
 }
 
 fn delete(org: &Arc<Shared>, id: &str) -> Result<Response, Response> {
     let mut queries = org.queries();
     let job = find(&mut queries, id)?;
-    if job.rows.is_none() && !job.aborted {
+    if !job.is_terminal() {
         let message = "Error encountered when deleting the job because the job is not terminated";
         return Err(error(400, "API_ERROR", message));
     }
-    queries.jobs.retain(|_, job| job.id != id);
+    if let Some(ordinal) = ids::ordinal("750", id) {
+        queries.jobs.remove(&ordinal);
+    }
     Ok(empty_reply(204))
 }
 
@@ -197,12 +254,7 @@ fn results(org: &Arc<Shared>, id: &str, request: &Incoming) -> Result<Response, 
         return Err(error(400, "INVALIDJOBSTATE", "The job has not ended"));
     };
     let size = request.parameter("maxRecords").and_then(|size| size.parse().ok()).unwrap_or(PAGE).max(1);
-    let start = match request.parameter("locator").filter(|locator| !locator.is_empty()) {
-        None => 0,
-        Some(locator) => {
-            unlocate(locator).ok_or_else(|| error(400, "INVALID_QUERY_LOCATOR", "invalid locator"))?
-        }
-    };
+    let start = start(request)?;
     let end = rows.len().min(start.saturating_add(size));
     let locator = if end < rows.len() { locate(end) } else { "null".to_owned() };
     let count = end.saturating_sub(start);
@@ -232,15 +284,27 @@ fn unlocate(locator: &str) -> Option<usize> {
     usize::from_str_radix(locator.strip_prefix("MTA")?, 16).ok()
 }
 
-fn pages(org: &Arc<Shared>, version: &str, id: &str) -> Result<Response, Response> {
+/// Where a page begins that the client asked for.
+fn start(request: &Incoming) -> Result<usize, Response> {
+    match request.parameter("locator").filter(|locator| !locator.is_empty()) {
+        None => Ok(0),
+        Some(locator) => {
+            unlocate(locator).ok_or_else(|| error(400, "INVALID_QUERY_LOCATOR", "invalid locator"))
+        }
+    }
+}
+
+/// Addresses of the pages, to be fetched side by side.
+fn pages(org: &Arc<Shared>, version: &str, id: &str, request: &Incoming) -> Result<Response, Response> {
     let mut queries = org.queries();
     let rows = find(&mut queries, id)?.rows.clone();
     let rows = rows.ok_or_else(|| error(400, "INVALIDJOBSTATE", "The job has not ended"))?;
-    let base = format!("/services/data/v{version}/jobs/query/{id}/results");
-    let starts = (0..rows.len().max(1)).step_by(PAGE);
-    let urls: Vec<Value> =
-        starts.map(|start| json!({"resultUrl": format!("{base}?locator={}", locate(start))})).collect();
-    Ok(json_reply(200, &json!({"resultPages": urls, "nextRecordsUrl": null, "done": true})))
+    let base = format!("/services/data/v{version}/jobs/query/{id}");
+    let mut starts = (start(request)?..rows.len().max(1)).step_by(PAGE);
+    let page = |start: usize| json!({"resultUrl": format!("{base}/results?locator={}", locate(start))});
+    let urls: Vec<Value> = starts.by_ref().take(ADDRESSES).map(page).collect();
+    let next = starts.next().map(|start| format!("{base}/resultPages?locator={}", locate(start)));
+    Ok(json_reply(200, &json!({"resultPages": urls, "done": next.is_none(), "nextRecordsUrl": next})))
 }
 
 impl Iterator for Page {

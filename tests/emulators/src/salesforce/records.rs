@@ -7,11 +7,21 @@ use super::Shared;
 use super::schema::Kind;
 use super::write::{Chunk, Database, Given, Input, Operation};
 
-/// Makes the user that integrations run as.
-pub(crate) fn seed_user(database: &mut Database, username: &str) {
-    let fields = [("Username", username), ("LastName", "Integration"), ("Email", username)];
-    let row = fields.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect();
-    insert(database, "User", &[row], 0).expect("the user's name is an e-mail address");
+/// Makes what every org has: itself, and the user that integrations run as.
+pub(crate) fn seed_org(database: &mut Database, username: &str) {
+    let organization = [
+        ("Name", "Stand-in"),
+        ("InstanceName", "LOCAL1"),
+        ("IsSandbox", "false"),
+        ("OrganizationType", "Developer Edition"),
+    ];
+    let user = [("Username", username), ("LastName", "Integration"), ("Email", username)];
+    for (object, fields) in [("Organization", &organization[..]), ("User", &user[..])] {
+        if database.schema.object(object).is_some() {
+            let row = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            insert(database, object, &[row], 0).expect("the user's name is an e-mail address");
+        }
+    }
 }
 
 /// Writes records outside any call.

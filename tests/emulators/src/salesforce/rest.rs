@@ -52,16 +52,14 @@ pub(crate) fn route(org: &Arc<Shared>, version: &str, request: &Incoming, path: 
 
 impl Call<'_> {
     fn limits(&self) -> Response {
-        let limits = &self.org.config.limits;
-        let calls = self.org.usage.calls.load(std::sync::atomic::Ordering::SeqCst);
-        let left = limits.daily_api_requests.saturating_sub(calls);
+        let (usage, now) = (&self.org.usage, self.org.now());
         let full = |most: u64| json!({"Max": most, "Remaining": most});
         json_reply(
             200,
             &json!({
-                "DailyApiRequests": {"Max": limits.daily_api_requests, "Remaining": left},
-                "DailyBulkApiBatches": {"Max": limits.daily_batches, "Remaining": self.org.batches_left()},
-                "DailyBulkV2QueryJobs": full(10_000), "DailyBulkV2QueryFileStorageMB": full(976_562),
+                "DailyApiRequests": usage.calls.show(now), "DailyBulkApiBatches": usage.batches.show(now),
+                "DailyBulkV2QueryJobs": usage.query_jobs.show(now),
+                "DailyBulkV2QueryFileStorageMB": full(976_562),
                 "DataStorageMB": full(10_240), "FileStorageMB": full(10_240),
             }),
         )
@@ -87,14 +85,15 @@ impl Call<'_> {
         let option =
             self.request.header("sforce-query-options").and_then(|option| option.split_once("batchSize="));
         let size = option.and_then(|(_, size)| size.trim().parse().ok()).unwrap_or(PAGE).clamp(200, PAGE);
-        Ok(self.page(Cursor { query: Arc::new(query), rows: Arc::new(rows), page: size }, 0, None))
+        let made = self.org.now();
+        Ok(self.page(Cursor { query: Arc::new(query), rows: Arc::new(rows), page: size, made }, 0, None))
     }
 
     fn next_page(&self, locator: &str) -> Answer {
         let unknown = || error(400, "INVALID_QUERY_LOCATOR", "invalid query locator");
         let (name, start) = locator.rsplit_once('-').ok_or_else(unknown)?;
         let start = start.parse().map_err(|_| unknown())?;
-        let cursor = self.org.queries().cursors.get(name).cloned().ok_or_else(unknown)?;
+        let cursor = self.org.queries().cursor(name, self.org.now()).ok_or_else(unknown)?;
         Ok(self.page(cursor, start, Some(name)))
     }
 
@@ -134,6 +133,7 @@ impl Call<'_> {
                 200,
                 &json!({"objectDescribe": definition.summary(&self.base), "recentItems": []}),
             )),
+            ("GET", ["describe"]) if self.has_current() => Ok(empty_reply(304)),
             ("GET", ["describe"]) => Ok(json_reply(200, &definition.describe(&self.base))),
             ("POST", []) => self.single(object, Operation::Insert, None),
             ("GET", [id]) => self.show(object, self.row_of(object, id)?),
@@ -148,6 +148,13 @@ impl Call<'_> {
             }
             (method, _) => Err(method_not_allowed(method)),
         }
+    }
+
+    /// Whether the client has seen the description since the org began: it never changes.
+    fn has_current(&self) -> bool {
+        let since = self.request.header("if-modified-since");
+        let since = since.and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
+        since.is_some_and(|since| since.timestamp().as_millisecond() >= self.org.started)
     }
 
     fn row_of(&self, object: usize, id: &str) -> Result<u32, Response> {
@@ -168,7 +175,9 @@ impl Call<'_> {
 
     fn row_by(&self, object: usize, field: &str, value: &str) -> Result<u32, Response> {
         let field = self.key_field(object, field)?;
-        match self.org.database().tables[object].find(field, value)[..] {
+        // Not inside the match: the database stays locked there, and the answer wants it, too.
+        let rows = self.org.database().tables[object].find(field, value);
+        match rows[..] {
             [row] => Ok(row),
             [] => Err(not_found()),
             ref several => Err(self.several(object, several)),

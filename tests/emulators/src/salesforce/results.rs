@@ -27,19 +27,18 @@ pub(crate) struct Results {
 }
 
 impl Results {
-    /// Empty files for an upload with this header line (without its line ending).
-    pub(crate) fn new(header: &str, layout: Layout) -> Self {
-        let delimiter = char::from(layout.delimiter);
-        let headed = |lead: &str| {
-            let rest = if header.is_empty() { String::new() } else { format!("{delimiter}{header}") };
-            Lines::headed(format!("\"sf__Id\"{delimiter}\"{lead}\"{rest}{}", layout.ending))
+    /// Empty files for an upload with this header line (without its line ending); whether failed rows tell ids.
+    pub(crate) fn new(header: &str, layout: Layout, failed_ids: bool) -> Self {
+        let delimiter = char::from(layout.delimiter).to_string();
+        let own = Some(header).filter(|header| !header.is_empty());
+        let headed = |lead: &[&str]| {
+            let names: Vec<&str> = lead.iter().copied().chain(own).collect();
+            Lines::headed(format!("{}{}", names.join(&delimiter), layout.ending))
         };
-        let unprocessed =
-            if header.is_empty() { String::new() } else { format!("{header}{}", layout.ending) };
         Self {
-            success: headed("sf__Created"),
-            failed: headed("sf__Error"),
-            unprocessed: Lines::headed(unprocessed),
+            success: headed(&["\"sf__Id\"", "\"sf__Created\""]),
+            failed: headed(&["\"sf__Id\"", "\"sf__Error\""][usize::from(!failed_ids)..]),
+            unprocessed: own.map(|_| headed(&[])).unwrap_or_default(),
         }
     }
 
@@ -168,7 +167,7 @@ mod tests {
     #[test]
     fn every_line_goes_out_once_in_another_order() {
         let layout = Layout { delimiter: b',', ending: "\n" };
-        let mut results = Results::new("K,Name", layout);
+        let mut results = Results::new("K,Name", layout, true);
         let cells: Vec<String> = (0..5_000).map(|row| format!("row \"{row}\"")).collect();
         cells.iter().for_each(|cell| results.unprocessed.push(layout, [cell.as_str(), ""].into_iter()));
         results.shuffle(7);

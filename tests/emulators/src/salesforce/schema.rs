@@ -306,7 +306,7 @@ impl Object {
     #[must_use]
     pub fn new(name: &str, prefix: &str, fields: Vec<Field>) -> Self {
         let mut all = system_fields();
-        if name != "User" {
+        if !["User", "Organization"].contains(&name) {
             let targets: &[&str] = if name.ends_with("__c") { &["Group", "User"] } else { &["User"] };
             all.push(Field {
                 nillable: false,
@@ -392,7 +392,7 @@ impl Schema {
     /// A sales org with accounts and orders, and a few standard objects around them.
     #[must_use]
     pub fn standard() -> Self {
-        Self { objects: vec![account(), order(), contact(), task(), user()] }
+        Self { objects: vec![account(), order(), contact(), task(), user(), organization()] }
     }
 
     /// The place of an object by API name, without regard to case.
@@ -492,6 +492,24 @@ fn task() -> Object {
             key("Task_Key__c"),
         ],
     )
+}
+
+/// The one record of which tells clients what kind of org this is.
+fn organization() -> Object {
+    let mut organization = Object::new(
+        "Organization",
+        "00D",
+        vec![
+            Field::new("Name", Kind::Text(80)).required(),
+            Field::new("InstanceName", Kind::Text(5_000)),
+            Field::new("IsSandbox", Kind::Boolean),
+            Field::new("TrialExpirationDate", Kind::Datetime),
+            Field::new("NamespacePrefix", Kind::Text(15)),
+            Field::new("OrganizationType", Kind::Text(40)),
+        ],
+    );
+    organization.bulk = false;
+    organization
 }
 
 fn user() -> Object {

@@ -6,14 +6,22 @@ use axum::Router;
 use axum::body::to_bytes;
 use axum::extract::{Request, State};
 use axum::http::HeaderValue;
+use axum::http::request::Parts;
 use axum::response::Response;
 use bytes::Bytes;
 
-use super::http::{Incoming, error, json_reply, method_not_allowed, not_found, pairs, path_parts};
-use super::{NEWEST, OLDEST, Shared, auth, jobs, query_jobs, rest};
+use super::http::{
+    Incoming, error, json_reply, method_not_allowed, not_found, pairs, path_parts, translated,
+};
+use super::{NEWEST, OLDEST, Shared, auth, jobs, query_jobs, rest, soap};
 
-/// The largest request that is not an upload.
+/// The largest request that is not an upload, in bytes.
 const JSON_LIMIT: usize = 52_428_800;
+/// The longest address, and the most of address and headers together, in bytes: sections "Status Codes and Error
+/// Responses" of the REST API guide, 414 and 431.
+const ADDRESS_LIMIT: usize = 16_384;
+/// Versions that were served once.
+const RETIRED: std::ops::RangeInclusive<u32> = 21..=30;
 
 /// All routes of an org.
 pub(crate) fn router(org: Arc<Shared>) -> Router {
@@ -22,6 +30,9 @@ pub(crate) fn router(org: Arc<Shared>) -> Router {
 
 async fn handle(State(org): State<Arc<Shared>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
+    if let Some(refused) = too_long(&parts) {
+        return refused;
+    }
     let mut incoming = Incoming {
         method: parts.method.as_str().to_owned(),
         path: path_parts(parts.uri.path()),
@@ -38,45 +49,70 @@ async fn handle(State(org): State<Arc<Shared>>, request: Request) -> Response {
     worker.await.unwrap_or_else(|_| error(500, "UNKNOWN_EXCEPTION", "An unexpected error occurred"))
 }
 
-fn answer(org: &Arc<Shared>, request: &Incoming) -> Response {
-    let path: Vec<&str> = request.path.iter().map(String::as_str).collect();
-    *org.requests().entry(label(&request.method, &path)).or_default() += 1;
-    match path[..] {
-        ["services", "oauth2", call @ ("token" | "revoke" | "introspect")] => match request.method.as_str() {
-            "POST" => auth::route(org, call, request),
-            method => method_not_allowed(method),
-        },
-        ["services", "data"] => auth::versions(),
-        ["services", ..] => authorised(org, request, &path),
-        _ => not_found(),
+fn too_long(parts: &Parts) -> Option<Response> {
+    let address = parts.uri.path_and_query().map_or(0, |whole| whole.as_str().len());
+    let headers = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+    match address + headers.sum::<usize>() {
+        _ if address > ADDRESS_LIMIT => Some(error(414, "URI_TOO_LONG", "The URI is too long")),
+        whole if whole > ADDRESS_LIMIT => {
+            Some(error(431, "HEADERS_TOO_LONG", "URI and headers are too long"))
+        }
+        _ => None,
     }
 }
 
-fn authorised(org: &Arc<Shared>, request: &Incoming, path: &[&str]) -> Response {
-    if !auth::authorised(org, request.header("authorization")) {
-        return error(401, "INVALID_SESSION_ID", "Session expired or invalid");
-    }
-    let Some(usage) = auth::take_call(org) else {
-        return error(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.");
-    };
-    let mut response = match path {
-        ["services", "oauth2", "userinfo"] => auth::user_info(org),
-        ["services", "data", version, rest @ ..] => match served(version) {
-            Some(version) => data(org, version, request, rest),
-            None => not_found(),
-        },
+fn answer(org: &Arc<Shared>, request: &Incoming) -> Response {
+    let path: Vec<&str> = request.path.iter().map(String::as_str).collect();
+    *org.requests().entry(label(&request.method, &path)).or_default() += 1;
+    let response = match (request.method.as_str(), &path[..]) {
+        (_, ["services", "oauth2", call @ ("token" | "revoke" | "introspect")]) => {
+            auth::route(org, call, request)
+        }
+        ("POST", ["services", "Soap", "u", version, ..]) => soap::route(org, version, request),
+        ("GET", ["services", "data"]) => auth::versions(),
+        (method, ["services", "data"] | ["services", "Soap", ..]) => method_not_allowed(method),
+        (_, ["services", ..]) => authorised(org, request, &path),
         _ => not_found(),
     };
-    let usage = HeaderValue::from_str(&usage).expect("numbers make a valid header");
+    if org.config.foreign_messages { translated(response) } else { response }
+}
+
+/// Answers a call that needs a session; whatever comes of it, it tells how much of the day's calls is used.
+fn authorised(org: &Arc<Shared>, request: &Incoming, path: &[&str]) -> Response {
+    if let Err((code, message)) = auth::authorised(org, request.header("authorization")) {
+        return error(401, code, message);
+    }
+    let mut response = match org.usage.enter(org.now()) {
+        Err(message) => error(403, "REQUEST_LIMIT_EXCEEDED", message),
+        Ok(_at_work) => {
+            org.hold();
+            resource(org, request, path)
+        }
+    };
+    let usage = HeaderValue::from_str(&org.usage.header(org.now())).expect("numbers make a valid header");
     response.headers_mut().insert("sforce-limit-info", usage);
     response
 }
 
-/// `66.0` of `v66.0`, if the org serves it.
-fn served(version: &str) -> Option<&str> {
-    let version = version.strip_prefix('v')?;
-    let major: u32 = version.strip_suffix(".0")?.parse().ok()?;
-    (OLDEST..=NEWEST).contains(&major).then_some(version)
+fn resource(org: &Arc<Shared>, request: &Incoming, path: &[&str]) -> Response {
+    match path {
+        ["services", "oauth2", "userinfo"] => auth::user_info(org),
+        ["services", "data", version, rest @ ..] => match release(version) {
+            Some(release) if (OLDEST..=NEWEST).contains(&release) => {
+                data(org, &format!("{release}.0"), request, rest)
+            }
+            Some(release) if RETIRED.contains(&release) => {
+                error(410, "UNSUPPORTED_API_VERSION", "This version of the API is no longer available")
+            }
+            _ => not_found(),
+        },
+        _ => not_found(),
+    }
+}
+
+/// `66` of `v66.0`
+fn release(version: &str) -> Option<u32> {
+    version.strip_prefix('v')?.strip_suffix(".0")?.parse().ok()
 }
 
 fn data(org: &Arc<Shared>, version: &str, request: &Incoming, path: &[&str]) -> Response {
@@ -96,6 +132,7 @@ fn data(org: &Arc<Shared>, version: &str, request: &Incoming, path: &[&str]) -> 
 /// The call's name in the counts: method and path without version, ids and values.
 fn label(method: &str, path: &[&str]) -> String {
     let (rest, version): (&[&str], bool) = match path {
+        ["services", "Soap", kind, _, ..] => return format!("{method} /services/Soap/{kind}/{{version}}"),
         ["services", "data", _, rest @ ..] if !rest.is_empty() => (rest, true),
         other => (other, false),
     };
@@ -105,7 +142,7 @@ fn label(method: &str, path: &[&str]) -> String {
         ["sobjects", object, "describe"] => vec!["sobjects", object, "describe"],
         ["sobjects", object, _] => vec!["sobjects", object, "{id}"],
         ["sobjects", object, field, _] => vec!["sobjects", object, field, "{value}"],
-        ["query", _] => vec!["query", "{locator}"],
+        [kind @ ("query" | "queryAll"), _] => vec![kind, "{locator}"],
         other if version => other.to_vec(),
         other => return format!("{method} /{}", other.join("/")),
     };
@@ -125,12 +162,12 @@ mod tests {
             ("/services/data/v66.0/sobjects/Account/Key__c/1", "GET /sobjects/Account/Key__c/{value}"),
             ("/services/oauth2/userinfo", "GET /services/oauth2/userinfo"),
             ("/services/data", "GET /services/data"),
+            ("/services/Soap/u/59.0/00D5e0000000001", "GET /services/Soap/u/{version}"),
         ] {
             let parts = path_parts(path);
             let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
             assert_eq!(label("GET", &parts), expected);
         }
-        assert_eq!(served("v66.0"), Some("66.0"));
-        assert_eq!((served("v66.1"), served("66.0"), served("v9.0")), (None, None, None));
+        assert_eq!((release("v66.0"), release("v66.1"), release("66.0")), (Some(66), None, None));
     }
 }

@@ -5,7 +5,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rsa::{KeyPair, KeySize};
-use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
+use aws_lc_rs::signature::{
+    KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512,
+    RsaParameters, UnparsedPublicKey,
+};
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use serde::Deserialize;
@@ -57,40 +60,79 @@ impl Key {
         })
     }
 
-    fn signed(&self, message: &str, signature: &[u8]) -> bool {
-        UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &self.public)
-            .verify(message.as_bytes(), signature)
-            .is_ok()
+    fn signed(&self, by: &'static RsaParameters, message: &str, signature: &[u8]) -> bool {
+        UnparsedPublicKey::new(by, &self.public).verify(message.as_bytes(), signature).is_ok()
     }
 }
 
-/// Checks a token against the keys of a user.
+/// What tokens are accepted besides those that a registered key signed.
+pub(crate) struct Issued<'a> {
+    pub(crate) access_token: &'a str,
+    pub(crate) workload_token: Option<&'a str>,
+}
+
+/// The user whom a token speaks for, given the type of token that the request names (empty: none).
+///
+/// # Errors
+/// Those of [`verify`]; 394400 for an access token and 390303 for an OAuth token that is not known.
+pub(crate) fn user_of(
+    token: &str,
+    kind: &str,
+    account: &str,
+    users: &[String],
+    keys: &[Key],
+    issued: &Issued<'_>,
+) -> Result<String, Refusal> {
+    let first = || users.first().map(|user| user.to_uppercase()).unwrap_or_default();
+    let workload = token.strip_prefix("WIF.AWS.");
+    match kind {
+        "" | "PROGRAMMATIC_ACCESS_TOKEN" if token == issued.access_token => Ok(first()),
+        "" | "WORKLOAD_IDENTITY_FEDERATION" if workload.is_some() && workload == issued.workload_token => {
+            Ok(first())
+        }
+        "PROGRAMMATIC_ACCESS_TOKEN" => Err(refusal("394400", "Programmatic access token is invalid")),
+        "OAUTH" => Err(refusal("390303", "Invalid OAuth access token")),
+        "" | "KEYPAIR_JWT" if !token.starts_with("WIF.") => verify(token, account, users, keys),
+        _ => Err(refusal("390144", "JWT token is invalid")),
+    }
+}
+
+/// Checks a token against the registered keys; gives its user.
 ///
 /// # Errors
 /// 394306 malformed, 394305 algorithm, 394303 no expiry, 394304 unknown fingerprint, 394302 issued in the future,
 /// 394301 expired, 390144 anything else.
-pub(crate) fn verify(token: &str, account: &str, user: &str, keys: &[Key]) -> Result<(), Refusal> {
+fn verify(token: &str, account: &str, users: &[String], keys: &[Key]) -> Result<String, Refusal> {
     let malformed = || refusal("394306", "JWT token is malformed");
     let (message, signature) = token.rsplit_once('.').ok_or_else(malformed)?;
     let (header, claims) = message.split_once('.').ok_or_else(malformed)?;
     let header: Header = decode(header).ok_or_else(malformed)?;
     let claims: Claims = decode(claims).ok_or_else(malformed)?;
     let signature = BASE64_URL_SAFE_NO_PAD.decode(signature).map_err(|_| malformed())?;
-    if header.alg != "RS256" {
-        return Err(refusal("394305", "JWT token signature algorithm is not supported"));
-    }
-    let subject = format!("{}.{}", account.to_uppercase(), user.to_uppercase());
-    let fingerprint = claims.iss.strip_prefix(&format!("{subject}."));
-    let (true, Some(fingerprint)) = (claims.sub == subject, fingerprint) else {
-        return Err(refusal("390144", "JWT token is invalid"));
+    let algorithm = match header.alg.as_str() {
+        "RS256" => &RSA_PKCS1_2048_8192_SHA256,
+        "RS384" => &RSA_PKCS1_2048_8192_SHA384,
+        "RS512" => &RSA_PKCS1_2048_8192_SHA512,
+        _ => return Err(refusal("394305", "JWT token signature algorithm is not supported")),
     };
+    let invalid = || refusal("390144", "JWT token is invalid");
+    let (user, fingerprint) = named(&claims, account, users).ok_or_else(invalid)?;
     let Some(key) = keys.iter().find(|key| key.fingerprint == fingerprint) else {
         return Err(refusal("394304", "JWT token public key fingerprint mismatch"));
     };
-    if !key.signed(message, &signature) {
-        return Err(refusal("390144", "JWT token is invalid"));
+    if !key.signed(algorithm, message, &signature) {
+        return Err(invalid());
     }
-    check_times(&claims)
+    check_times(&claims)?;
+    Ok(user)
+}
+
+/// The user in `sub`, and the fingerprint in `iss`, which has to begin with `sub`. Both are upper-case.
+fn named<'c>(claims: &'c Claims, account: &str, users: &[String]) -> Option<(String, &'c str)> {
+    let user = claims.sub.strip_prefix(&account.to_uppercase())?.strip_prefix('.')?;
+    let known = users.iter().any(|known| known.to_uppercase() == user);
+    let fingerprint = claims.iss.strip_prefix(&claims.sub)?.strip_prefix('.')?;
+    known.then(|| (user.to_owned(), fingerprint))
 }
 
 fn check_times(claims: &Claims) -> Result<(), Refusal> {

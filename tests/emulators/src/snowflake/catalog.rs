@@ -16,6 +16,8 @@ pub(crate) struct Session {
     pub(crate) role: String,
     pub(crate) account: String,
     pub(crate) user: String,
+    /// What `SET` has set, by upper-case name.
+    pub(crate) variables: BTreeMap<String, (Kind, Option<String>)>,
 }
 
 /// A column of a table.

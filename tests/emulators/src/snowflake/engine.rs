@@ -1,5 +1,6 @@
 //! Runs statements: SQLite for the rows, our own catalogue for names and types.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use rusqlite::{Connection, params_from_iter};
@@ -17,33 +18,56 @@ use super::catalog::{Catalog, Column, Object, Path, Session, exact};
 use super::decimal::Decimal;
 use super::email::{self, Email, EmailIntegration};
 use super::error::SqlError;
+use super::formats::Formats;
 use super::kind::{Kind, TEXT};
 use super::query::{Bindings, Compiler, Scope, Sql, coerce};
 use super::result::{Cutter, Outcome, Stats};
+use super::s3::StorageIntegration;
 use super::udf;
 
 /// How a result is shaped.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Shape {
     /// Rows per partition; `None` lets partitions grow.
     pub(crate) partition_rows: Option<u64>,
     /// Whether NULL is JSON null; otherwise it is the text `null`.
     pub(crate) nullable: bool,
+    /// The text forms that the request asked for.
+    pub(crate) formats: Formats,
+    /// `ROWS_PER_RESULTSET`: the most rows a result has.
+    pub(crate) most_rows: u64,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self { partition_rows: None, nullable: true, formats: Formats::default(), most_rows: u64::MAX }
+    }
 }
 
 /// The warehouse's data.
 pub(crate) struct Engine {
-    connection: Connection,
+    pub(crate) connection: Connection,
     pub(crate) catalog: Catalog,
     pub(crate) email: Option<EmailIntegration>,
     pub(crate) outbox: Vec<Email>,
+    pub(crate) warehouses: Vec<String>,
+    pub(crate) roles: Vec<String>,
+    pub(crate) storage: Option<StorageIntegration>,
+    /// The table's number, the address and the tag of every file that was loaded; a replaced table has a new number.
+    pub(crate) loaded: BTreeSet<(u64, String, String)>,
+    /// The handle of the statement that runs.
+    pub(crate) handle: String,
+    /// Whether the request has a transaction open.
+    pub(crate) transaction: bool,
+    /// The temporary tables of the request.
+    pub(crate) temporary: Vec<Path>,
 }
 
 /// A table that a statement changes.
-struct Target {
-    path: Path,
-    id: u64,
-    columns: Vec<Column>,
+pub(crate) struct Target {
+    pub(crate) path: Path,
+    pub(crate) id: u64,
+    pub(crate) columns: Vec<Column>,
 }
 
 /// Splits and parses a text; `?` placeholders are numbered in the order of the text.
@@ -83,6 +107,19 @@ pub(crate) fn needs_session(statement: &Statement) -> bool {
     )
 }
 
+/// Whether a statement commits the open transaction before it runs.
+fn is_ddl(statement: &Statement) -> bool {
+    matches!(
+        statement,
+        Statement::CreateTable(_)
+            | Statement::CreateView(_)
+            | Statement::CreateSchema { .. }
+            | Statement::CreateDatabase { .. }
+            | Statement::AlterTable(_)
+            | Statement::Drop { .. }
+    )
+}
+
 impl Engine {
     pub(crate) fn new() -> rusqlite::Result<Self> {
         let connection = Connection::open_in_memory()?;
@@ -90,17 +127,35 @@ impl Engine {
             "PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY;",
         )?;
         udf::register(&connection)?;
-        Ok(Self { connection, catalog: Catalog::default(), email: None, outbox: Vec::new() })
+        Ok(Self {
+            connection,
+            catalog: Catalog::default(),
+            email: None,
+            outbox: Vec::new(),
+            warehouses: Vec::new(),
+            roles: Vec::new(),
+            storage: None,
+            loaded: BTreeSet::new(),
+            handle: String::new(),
+            transaction: false,
+            temporary: Vec::new(),
+        })
     }
 
     /// Runs one statement; it takes effect wholly or not at all.
     pub(crate) fn run(
         &mut self,
         statement: &Statement,
-        session: &Session,
+        session: &mut Session,
         bindings: &Bindings,
-        shape: Shape,
+        shape: &Shape,
     ) -> Result<Outcome, SqlError> {
+        if let Some(outcome) = self.change_session(statement, session)? {
+            return Ok(outcome);
+        }
+        if is_ddl(statement) {
+            self.end_transaction("COMMIT")?;
+        }
         self.batch("SAVEPOINT statement")?;
         let result = self.dispatch(statement, session, bindings, shape);
         let end =
@@ -114,7 +169,7 @@ impl Engine {
         statement: &Statement,
         session: &Session,
         bindings: &Bindings,
-        shape: Shape,
+        shape: &Shape,
     ) -> Result<Outcome, SqlError> {
         match statement {
             Statement::Query(query) => self.select(query, session, bindings, shape),
@@ -150,14 +205,12 @@ impl Engine {
             Statement::Drop { object_type, if_exists, names, .. } => {
                 self.drop_objects(object_type, *if_exists, names, session)
             }
-            statement if needs_session(statement) => {
-                Ok(status("Statement executed successfully.".to_owned()))
-            }
+            Statement::CopyIntoSnowflake { .. } => self.copy(statement, session, bindings),
             other => Err(SqlError::unsupported(other)),
         }
     }
 
-    fn batch(&self, sql: &str) -> Result<(), SqlError> {
+    pub(crate) fn batch(&self, sql: &str) -> Result<(), SqlError> {
         self.connection.execute_batch(sql).map_err(|error| SqlError::from_sqlite(&error))
     }
 
@@ -167,12 +220,12 @@ impl Engine {
         Ok(changed as u64)
     }
 
-    fn select(
+    pub(crate) fn select(
         &self,
         query: &Query,
         session: &Session,
         bindings: &Bindings,
-        shape: Shape,
+        shape: &Shape,
     ) -> Result<Outcome, SqlError> {
         let compiled = Compiler::new(&self.catalog, session, bindings).query(query, None)?;
         tracing::debug!(sql = compiled.sql, "select");
@@ -181,14 +234,16 @@ impl Engine {
         let mut statement = self.connection.prepare(&compiled.sql).map_err(failed)?;
         let mut rows = statement.query([]).map_err(failed)?;
         let kinds = compiled.columns.iter().map(|column| column.kind).collect();
-        let mut cutter = Cutter::new(kinds, shape.partition_rows, shape.nullable);
-        while let Some(row) = rows.next().map_err(failed)? {
+        let mut cutter = Cutter::new(kinds, shape);
+        let mut left = shape.most_rows;
+        while let (true, Some(row)) = (left > 0, rows.next().map_err(failed)?) {
             cutter.push(row).map_err(internal)?;
+            left -= 1;
         }
         Ok(Outcome { columns: compiled.columns, partitions: cutter.finish().map_err(internal)?, stats: None })
     }
 
-    fn target(&self, name: &ObjectName, session: &Session) -> Result<Target, SqlError> {
+    pub(crate) fn target(&self, name: &ObjectName, session: &Session) -> Result<Target, SqlError> {
         let path = self.catalog.path(name, session)?;
         match self.catalog.object(&path)? {
             Object::Table { id, columns } => Ok(Target { id: *id, columns: columns.clone(), path }),
@@ -347,6 +402,9 @@ impl Engine {
             self.change(&sql)?;
         }
         self.put(&path, Object::Table { id: target.id, columns: target.columns })?;
+        if create.temporary {
+            self.temporary.push(path.clone());
+        }
         Ok(status(format!("Table {} successfully created.", path.name)))
     }
 
@@ -503,6 +561,14 @@ impl Engine {
         Ok(status("successfully dropped.".to_owned()))
     }
 
+    /// Drops a temporary table.
+    pub(crate) fn drop_temporary(&mut self, path: &Path) -> Result<(), SqlError> {
+        match self.catalog.remove(path) {
+            Some(Object::Table { id, .. }) => self.batch(&format!("DROP TABLE t{id}")),
+            _ => Ok(()),
+        }
+    }
+
     /// Creates (or replaces) a table and fills it from values in wire form, in one transaction.
     pub(crate) fn load(
         &mut self,
@@ -544,7 +610,7 @@ impl Engine {
 }
 
 impl Target {
-    fn place(&self, name: &ObjectName) -> Result<usize, SqlError> {
+    pub(crate) fn place(&self, name: &ObjectName) -> Result<usize, SqlError> {
         let column = parts(name).pop().unwrap_or_default();
         let found = self.columns.iter().position(|known| known.name == column);
         found.ok_or_else(|| unknown_column(&format!("{}.{column}", self.path.name)))
@@ -559,11 +625,13 @@ fn unknown_column(name: &str) -> SqlError {
     )
 }
 
-fn status(message: String) -> Outcome {
+/// The answer of a statement that gives no rows.
+pub(crate) fn status(message: String) -> Outcome {
     Outcome::row(&[("status", Kind::Text(TEXT), message)], None)
 }
 
-fn parts(name: &ObjectName) -> Vec<String> {
+/// The parts of a name, as exact names.
+pub(crate) fn parts(name: &ObjectName) -> Vec<String> {
     name.0.iter().filter_map(|part| part.as_ident()).map(exact).collect()
 }
 

@@ -217,13 +217,23 @@ impl Compiler<'_> {
     }
 
     fn bound(&self, name: &str) -> Result<Sql, SqlError> {
-        let index = name.trim_start_matches(['?', ':']).parse::<usize>().ok().and_then(|n| n.checked_sub(1));
-        let unset = || SqlError::compilation("002049", "42601", format!("Bind variable {name} not set."));
-        let (kind, value) = index.and_then(|index| self.bindings.get(index)).ok_or_else(unset)?;
+        let (kind, value) = match name.strip_prefix('$') {
+            Some(variable) => self.session.variables.get(&variable.to_uppercase()).ok_or_else(|| {
+                let message = format!("Session variable '${}' does not exist", variable.to_uppercase());
+                SqlError::compilation("002211", "02000", message)
+            })?,
+            None => {
+                let position = name.trim_start_matches(['?', ':']).parse::<usize>().ok();
+                let index = position.and_then(|position| position.checked_sub(1));
+                index.and_then(|index| self.bindings.get(index)).ok_or_else(|| {
+                    SqlError::compilation("002049", "42601", format!("Bind variable {name} not set."))
+                })?
+            }
+        };
         let Some(value) = value else { return Ok(Sql::new("NULL", Kind::Null)) };
         Ok(match kind {
             Kind::Boolean => Sql::sure(if value == "true" { "1" } else { "0" }, Kind::Boolean),
-            Kind::Real => Sql::sure(format!("CAST({} AS REAL)", quote(value)), Kind::Real),
+            Kind::Real => Sql::sure(real(value), Kind::Real),
             kind => Sql::sure(quote(value), *kind),
         })
     }
@@ -444,6 +454,16 @@ pub(crate) fn collated(value: Sql, specification: &str) -> Result<Sql, SqlError>
     match specification.to_lowercase().as_str() {
         "" | "utf8" | "bin" => Ok(coerce(value, Kind::text())),
         other => Err(SqlError::unsupported(format!("collation {other}"))),
+    }
+}
+
+/// A bound float in SQLite's dialect, which has no word for the values that are not finite.
+fn real(value: &str) -> String {
+    match value {
+        "NaN" => quote(value),
+        "Infinity" | "inf" => "9e999".to_owned(),
+        "-Infinity" | "-inf" => "-9e999".to_owned(),
+        value => format!("CAST({} AS REAL)", quote(value)),
     }
 }
 

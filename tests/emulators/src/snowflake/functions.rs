@@ -1,7 +1,7 @@
 //! The functions a statement may call.
 
 use sqlparser::ast::{
-    DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, ObjectName,
+    DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName,
     TableAlias, WindowType,
 };
 
@@ -10,6 +10,7 @@ use super::error::SqlError;
 use super::expression::{arithmetic, cast, choice, collated, comparison, quote, text_literal};
 use super::kind::{Kind, Zone};
 use super::query::{Compiler, Relation, Scope, Sql, coerce, listed};
+use super::run::history_path;
 
 /// What Snowflake calls the region of this account.
 const REGION: &str = "AWS_EU_CENTRAL_1";
@@ -127,6 +128,11 @@ impl Compiler<'_> {
         alias: Option<&TableAlias>,
         scope: Scope<'_>,
     ) -> Result<(String, Relation), SqlError> {
+        if name.to_string().to_uppercase().ends_with("INFORMATION_SCHEMA.QUERY_HISTORY") {
+            let path = history_path();
+            let idents = [path.database, path.schema, path.name].map(Ident::new);
+            return self.table(&idents.to_vec().into(), alias);
+        }
         if !name.to_string().eq_ignore_ascii_case("FLATTEN") {
             return Err(SqlError::compilation("002141", "42601", format!("Unknown table function {name}")));
         }
@@ -162,7 +168,8 @@ impl Compiler<'_> {
             ("THIS".to_owned(), json(input.text.clone())),
         ];
         let relation = Relation { name: alias.map(|alias| exact(&alias.name)), path: None, columns };
-        Ok((format!("json_each({}) AS {q}", input.text), relation))
+        // SQLite's JSON knows no `undefined`.
+        Ok((format!("json_each(sf_json('strict', {})) AS {q}", input.text), relation))
     }
 }
 
@@ -348,7 +355,7 @@ fn json_function(name: &str, list: &[Sql]) -> Found {
             Sql::new(format!("sf_json('try', {})", coerce(a.clone(), Kind::text()).text), Kind::Variant)
         }
         ("TO_JSON", [a]) => {
-            Sql::new(format!("sf_json('compact', {})", coerce(a.clone(), Kind::Variant).text), Kind::text())
+            Sql::new(format!("sf_json('strict', {})", coerce(a.clone(), Kind::Variant).text), Kind::text())
         }
         ("OBJECT_CONSTRUCT", _) => Sql::sure(format!("sf_build('object', {})", typed()), Kind::Object),
         ("OBJECT_CONSTRUCT_KEEP_NULL", _) => {

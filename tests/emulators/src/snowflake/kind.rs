@@ -11,6 +11,7 @@ use sqlparser::ast::{BinaryLength, CharacterLength, DataType, ExactNumberInfo, T
 use super::calendar;
 use super::decimal::Decimal;
 use super::error::SqlError;
+use super::variant::{self, Node};
 
 /// The default length of a VARCHAR, in characters.
 pub(crate) const TEXT: u32 = 16_777_216;
@@ -60,7 +61,13 @@ pub enum Kind {
     Object,
     /// ARRAY.
     Array,
+    /// A type that is not computed with: values come back as they were loaded, under this name in `rowType`.
+    Verbatim(&'static str),
 }
+
+/// The types that values can only be loaded in, as `rowType` names them.
+const VERBATIM: [&str; 6] =
+    ["decfloat", "geography", "geometry", "vector", "interval_year_month", "interval_day_time"];
 
 impl Kind {
     /// NUMBER(precision, scale).
@@ -100,6 +107,7 @@ impl Kind {
             Self::Variant => "variant",
             Self::Object => "object",
             Self::Array => "array",
+            Self::Verbatim(name) => name,
         }
     }
 
@@ -200,6 +208,7 @@ impl Kind {
             Self::Variant => "v".to_owned(),
             Self::Object => "o".to_owned(),
             Self::Array => "a".to_owned(),
+            Self::Verbatim(name) => format!("q{name}"),
         }
     }
 
@@ -225,6 +234,7 @@ impl Kind {
             b'v' => Self::Variant,
             b'o' => Self::Object,
             b'a' => Self::Array,
+            b'q' => Self::Verbatim(VERBATIM.into_iter().find(|name| *name == rest)?),
             _ => return None,
         })
     }
@@ -341,7 +351,7 @@ impl Cell {
         }
         let text = |cell: &Self| cell.to_text(from).unwrap_or_default();
         Ok(Some(match to {
-            Kind::Null => self.clone(),
+            Kind::Null | Kind::Verbatim(_) => self.clone(),
             Kind::Text(length) => Self::Text(truncated(text(self), length)),
             Kind::Fixed { precision, scale } => Self::Text(self.to_fixed(from, precision, scale)?),
             Kind::Real => Self::Real(self.to_real(from)?),
@@ -361,8 +371,9 @@ impl Cell {
             (Self::Bool(value), _) => value.to_string(),
             (Self::Text(value), Kind::Fixed { .. }) => value.clone(),
             (Self::Text(value), kind) if kind.is_json() => value.clone(),
-            (Self::Real(value), _) => format!("{value:.15e}"),
-            (cell, kind) => Json::String(cell.to_text(kind).unwrap_or_default()).to_string(),
+            (Self::Real(value), _) => variant::double(*value),
+            (Self::Text(value), Kind::Real) => value.parse().map_or_else(|_| value.clone(), variant::double),
+            (cell, kind) => variant::token(&cell.to_text(kind).unwrap_or_default()),
         }
     }
 
@@ -443,76 +454,14 @@ fn to_binary(text: &str) -> Result<String, SqlError> {
     ))
 }
 
-/// What `::VARCHAR` makes of a JSON value: strings lose their quotes, null becomes NULL.
+/// What `::VARCHAR` makes of a JSON value: strings lose their quotes, null and undefined become NULL.
 fn json_text(text: &str) -> Option<String> {
-    match serde_json::from_str::<Json>(text) {
-        Ok(Json::Null) => None,
-        Ok(Json::String(value)) => Some(value),
-        _ => Some(compact(text)),
+    match Node::read(text) {
+        Ok(Node::Leaf(token)) if token == "null" || token == variant::UNDEFINED => None,
+        Ok(Node::Leaf(token)) => Some(serde_json::from_str::<String>(&token).unwrap_or(token)),
+        Ok(node) => Some(node.compact()),
+        Err(_) => Some(text.to_owned()),
     }
-}
-
-/// JSON text without the white space between tokens.
-pub(crate) fn compact(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let (mut quoted, mut escaped) = (false, false);
-    for c in text.chars() {
-        if quoted {
-            (quoted, escaped) = (escaped || c != '"', !escaped && c == '\\');
-        } else if c == '"' {
-            quoted = true;
-        } else if c.is_ascii_whitespace() {
-            continue;
-        }
-        out.push(c);
-    }
-    out
-}
-
-/// JSON text as Snowflake prints a VARIANT: indented by two spaces. Numbers keep their digits.
-pub(crate) fn pretty(text: &str) -> Result<String, SqlError> {
-    serde_json::from_str::<serde::de::IgnoredAny>(text)
-        .map_err(|e| SqlError::new("100069", "22P02", format!("Error parsing JSON: {e}")))?;
-    let (mut out, mut depth, mut quoted, mut escaped) = (String::with_capacity(text.len()), 0, false, false);
-    let compact = compact(text);
-    let line = |out: &mut String, depth: usize| {
-        out.push('\n');
-        out.push_str(&"  ".repeat(depth));
-    };
-    let mut previous = ' ';
-    for c in compact.chars() {
-        if quoted {
-            (quoted, escaped) = (escaped || c != '"', !escaped && c == '\\');
-            out.push(c);
-            previous = c;
-            continue;
-        }
-        let opened = matches!(previous, '{' | '[');
-        match c {
-            '}' | ']' => {
-                depth -= 1;
-                if !opened {
-                    line(&mut out, depth);
-                }
-                out.push(c);
-            }
-            ',' => {
-                out.push(c);
-                line(&mut out, depth);
-            }
-            ':' => out.push_str(": "),
-            _ => {
-                if opened {
-                    line(&mut out, depth);
-                }
-                out.push(c);
-                depth += usize::from(matches!(c, '{' | '['));
-                quoted = c == '"';
-            }
-        }
-        previous = c;
-    }
-    Ok(out)
 }
 
 #[cfg(test)]
@@ -535,17 +484,9 @@ mod tests {
             Kind::Variant,
             Kind::Object,
             Kind::Array,
+            Kind::Verbatim("vector"),
         ] {
             assert_eq!(Kind::from_code(&kind.code()), Some(kind));
         }
-    }
-
-    #[test]
-    fn json_is_indented_and_keeps_its_digits() {
-        let text = r#"{"a":1, "b":[12345678901234567890.10,{}], "c":"x{\"y"}"#;
-        let expected =
-            "{\n  \"a\": 1,\n  \"b\": [\n    12345678901234567890.10,\n    {}\n  ],\n  \"c\": \"x{\\\"y\"\n}";
-        assert_eq!(pretty(text).unwrap(), expected);
-        assert!(pretty("{").is_err());
     }
 }

@@ -5,20 +5,29 @@
 //! plain, the others gzip), resubmission by request id, key-pair tokens, and every cell a string.
 
 mod auth;
+mod bind;
 mod calendar;
 mod catalog;
+mod copy;
+mod csv_file;
 mod decimal;
 mod email;
 mod engine;
 mod error;
 mod expression;
+mod formats;
 mod functions;
 mod http;
 mod kind;
+mod parameters;
 mod query;
 mod result;
+mod run;
+mod s3;
+mod session;
 mod statements;
 mod udf;
+mod variant;
 
 use std::io::{self, Read as _};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -32,6 +41,7 @@ pub use self::catalog::Column;
 pub use self::email::{Email, EmailIntegration};
 pub use self::error::SqlError;
 pub use self::kind::{Kind, Zone};
+pub use self::s3::StorageIntegration;
 pub use self::statements::Submitted;
 
 use self::auth::Key;
@@ -48,8 +58,10 @@ pub struct Config {
     pub address: SocketAddr,
     /// The account identifier, `organization-account`.
     pub account: String,
-    /// The only user.
+    /// The user whom the access token and AWS's token speak for.
     pub user: String,
+    /// More users, with the same registered keys; nobody sees the statements of another.
+    pub other_users: Vec<String>,
     /// Warehouses that exist; the first is the user's default.
     pub warehouses: Vec<String>,
     /// Roles granted to the user; the first is the default.
@@ -58,6 +70,10 @@ pub struct Config {
     pub databases: Vec<String>,
     /// The token that AWS vouches with for the user, for `WIF.AWS.<token>`.
     pub workload_token: Option<String>,
+    /// The programmatic access token of the user; `None` makes one up.
+    pub access_token: Option<String>,
+    /// The integration through which COPY INTO reaches S3.
+    pub storage: Option<StorageIntegration>,
     /// The integration that sends email.
     pub email: Option<EmailIntegration>,
     /// Rows per partition; `None`: 4,096 in the first, then growing to 50,000.
@@ -66,6 +82,13 @@ pub struct Config {
     pub polls_before_done: u32,
     /// How long a synchronous submission waits before it answers 202.
     pub sync_window: Duration,
+    /// One in so many synchronous submissions answers 202 at once, drawn from the seed; 0: none. Waiting is never
+    /// guaranteed.
+    pub surprise_202: u32,
+    /// One in so many status requests to a running statement answers 429 with its handle, drawn from the seed; 0: none.
+    pub busy_polls: u32,
+    /// The pause before each tenth of a body.
+    pub body_pause: Duration,
     /// How long every statement takes at least; a shorter `timeout` in the request fails it with 000630.
     pub statement_time: Duration,
     /// How long a result is kept after the statement finished.
@@ -80,18 +103,30 @@ impl Default for Config {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             account: "BACKHAUL-DEMO".to_owned(),
             user: "BACKHAUL".to_owned(),
+            other_users: Vec::new(),
             warehouses: vec!["COMPUTE_WH".to_owned(), "SYNC_WH".to_owned()],
             roles: vec!["SYNC_ROLE".to_owned(), "SYSADMIN".to_owned(), "PUBLIC".to_owned()],
             databases: vec!["SNOWFLAKE_SAMPLE_DATA".to_owned(), "CRM".to_owned()],
             workload_token: None,
+            access_token: None,
+            storage: None,
             email: None,
             partition_rows: None,
             polls_before_done: 1,
             sync_window: Duration::from_secs(45),
+            surprise_202: 0,
+            busy_polls: 0,
+            body_pause: Duration::ZERO,
             statement_time: Duration::ZERO,
             result_expiry: Duration::from_secs(24 * 3600),
             seed: uuid::Uuid::new_v4().as_u64_pair().0,
         }
+    }
+}
+
+impl Config {
+    fn users(&self) -> Vec<String> {
+        std::iter::once(&self.user).chain(&self.other_users).cloned().collect()
     }
 }
 
@@ -107,6 +142,9 @@ impl Snowflake {
     pub fn start(config: Config) -> io::Result<SnowflakeServer> {
         let mut engine = Engine::new().map_err(io::Error::other)?;
         engine.email.clone_from(&config.email);
+        engine.storage.clone_from(&config.storage);
+        engine.warehouses.clone_from(&config.warehouses);
+        engine.roles.clone_from(&config.roles);
         for database in &config.databases {
             engine.catalog.create_database(database);
         }
@@ -115,7 +153,10 @@ impl Snowflake {
             keys: Mutex::new(vec![first_key()?]),
             engine: Mutex::new(engine),
             statements: Mutex::new(statements),
-            pat: format!("pat-{}", uuid::Uuid::new_v4().simple()),
+            pat: config
+                .access_token
+                .clone()
+                .unwrap_or_else(|| format!("pat-{}", uuid::Uuid::new_v4().simple())),
             config,
         });
         let script = Script::default();
@@ -250,13 +291,17 @@ impl SnowflakeServer {
     /// What Snowflake would answer.
     pub fn execute(&self, sql: &str) -> Result<Rows, SqlError> {
         let mut engine = self.account.engine();
-        let session = self.account.session();
-        let shape = Shape { partition_rows: None, nullable: true };
-        let mut last = Rows { columns: Vec::new(), rows: Vec::new(), affected: 0 };
+        let mut session = self.account.session();
+        let mut last = Ok(Rows { columns: Vec::new(), rows: Vec::new(), affected: 0 });
         for statement in engine::parse(sql)? {
-            last = rows(&engine.run(&statement, &session, &Vec::new(), shape)?);
+            let outcome = engine.run(&statement, &mut session, &Vec::new(), &Shape::default());
+            last = outcome.map(|outcome| rows(&outcome));
+            if last.is_err() {
+                break;
+            }
         }
-        Ok(last)
+        engine.end_session();
+        last
     }
 
     /// Creates or replaces a table (`DATABASE.SCHEMA.TABLE`, exact names) and fills it in one transaction.

@@ -8,6 +8,8 @@ use flate2::write::GzEncoder;
 use rusqlite::types::ValueRef;
 use serde_json::{Value as Json, json};
 
+use super::engine::Shape;
+use super::formats::Formats;
 use super::kind::{Kind, real_text};
 use super::query::Output;
 
@@ -50,6 +52,13 @@ impl Outcome {
         let body = Bytes::from(json!([row]).to_string());
         let partition = Partition { rows: 1, size: body.len() as u64, body };
         Self { columns: cells.iter().map(column).collect(), partitions: vec![partition], stats }
+    }
+
+    /// A small result in one partition.
+    pub(crate) fn table(columns: Vec<Output>, rows: Vec<Vec<Option<String>>>) -> Self {
+        let body = Bytes::from(json!(rows).to_string());
+        let partition = Partition { rows: rows.len() as u64, size: body.len() as u64, body };
+        Self { columns, partitions: vec![partition], stats: None }
     }
 
     /// `resultSetMetaData`.
@@ -101,11 +110,12 @@ fn row_type(output: &Output) -> Json {
 }
 
 /// Cuts rows into partitions while they arrive; only the current row is held uncompressed beyond partition 0.
-pub(crate) struct Cutter {
+pub(crate) struct Cutter<'f> {
     kinds: Vec<Kind>,
     /// Rows per partition; `None`: a small first one and growing ones after it.
     rows: Option<u64>,
     nullable: bool,
+    formats: &'f Formats,
     done: Vec<Partition>,
     first: Vec<u8>,
     packed: Option<GzEncoder<Vec<u8>>>,
@@ -114,12 +124,13 @@ pub(crate) struct Cutter {
     size: u64,
 }
 
-impl Cutter {
-    pub(crate) fn new(kinds: Vec<Kind>, rows: Option<u64>, nullable: bool) -> Self {
+impl<'f> Cutter<'f> {
+    pub(crate) fn new(kinds: Vec<Kind>, shape: &'f Shape) -> Self {
         Self {
             kinds,
-            rows,
-            nullable,
+            rows: shape.partition_rows,
+            nullable: shape.nullable,
+            formats: &shape.formats,
             done: Vec::new(),
             first: b"[".to_vec(),
             packed: None,
@@ -141,7 +152,10 @@ impl Cutter {
                 self.row.push(b',');
             }
             let value = row.get_ref(i).map_err(io::Error::other)?;
-            write_cell(&mut self.row, value, *kind, self.nullable)?;
+            match self.formats.cell(value, *kind) {
+                Some(text) => serde_json::to_writer(&mut self.row, &text).map_err(io::Error::other)?,
+                None => write_cell(&mut self.row, value, *kind, self.nullable)?,
+            }
         }
         self.row.push(b']');
         self.count += 1;

@@ -16,6 +16,8 @@ pub struct Submitted {
     pub handle: String,
     /// The text.
     pub statement: String,
+    /// The user who submitted it.
+    pub user: String,
     /// `requestId`, if one was sent.
     pub request_id: Option<String>,
     /// `parameters.query_tag`
@@ -52,11 +54,16 @@ pub(crate) struct Entry {
 
 /// All statements of an account.
 pub(crate) struct Statements {
-    seed: u64,
+    handles: Scramble,
+    luck: Scramble,
     entries: HashMap<String, Entry>,
     order: Vec<String>,
-    requests: HashMap<String, String>,
+    /// By user and request id.
+    requests: HashMap<(String, String), String>,
 }
+
+/// A SplitMix64 sequence.
+struct Scramble(u64);
 
 impl Entry {
     /// Whether a status request still answers 202.
@@ -76,7 +83,13 @@ impl Entry {
 
 impl Statements {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { seed, entries: HashMap::new(), order: Vec::new(), requests: HashMap::new() }
+        Self {
+            handles: Scramble(seed),
+            luck: Scramble(!seed),
+            entries: HashMap::new(),
+            order: Vec::new(),
+            requests: HashMap::new(),
+        }
     }
 
     /// A new running statement; its handle is filled in.
@@ -84,7 +97,7 @@ impl Statements {
         let handle = self.next_handle();
         submitted.handle.clone_from(&handle);
         if let Some(request) = &submitted.request_id {
-            self.requests.insert(request.clone(), handle.clone());
+            self.requests.insert((submitted.user.clone(), request.clone()), handle.clone());
         }
         let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
         let entry = Entry {
@@ -105,9 +118,19 @@ impl Statements {
         self.entries.get_mut(handle)
     }
 
-    /// The handle an earlier submission with this request id got.
-    pub(crate) fn by_request(&self, request: &str) -> Option<String> {
-        self.requests.get(request).cloned()
+    /// A statement of a user; those of others are as good as unknown.
+    pub(crate) fn owned(&mut self, handle: &str, user: &str) -> Option<&mut Entry> {
+        self.entries.get_mut(handle).filter(|entry| entry.submitted.user == user)
+    }
+
+    /// The handle an earlier submission of a user with this request id got.
+    pub(crate) fn by_request(&self, user: &str, request: &str) -> Option<String> {
+        self.requests.get(&(user.to_owned(), request.to_owned())).cloned()
+    }
+
+    /// True once in so many times; never for 0.
+    pub(crate) fn chance(&mut self, once_in: u32) -> bool {
+        once_in > 0 && self.luck.next().is_multiple_of(u64::from(once_in))
     }
 
     /// Records the end of a statement, unless it was cancelled before.
@@ -121,14 +144,27 @@ impl Statements {
         }
     }
 
-    /// Cancels a statement that has not shown as finished; false if there is none.
-    pub(crate) fn cancel(&mut self, handle: &str) -> bool {
-        let Some(entry) = self.entries.get_mut(handle).filter(|entry| entry.running()) else { return false };
+    /// Cancels a statement of a user that has not shown as finished; false if there is none.
+    pub(crate) fn cancel(&mut self, handle: &str, user: &str) -> bool {
+        let Some(entry) = self.owned(handle, user).filter(|entry| entry.running()) else { return false };
         entry.state = State::Failed(SqlError::new("000604", "57014", "SQL execution canceled"));
         entry.polls = 0;
         entry.finished = Some(Instant::now());
         entry.changed.send_replace(true);
         true
+    }
+
+    /// All statements so far with `RUNNING`, `SUCCESS` or `FAIL` and the code of the failure, oldest first.
+    pub(crate) fn history(&self) -> Vec<(Submitted, &'static str, Option<String>)> {
+        let line = |entry: &Entry| {
+            let (status, code) = match &entry.state {
+                State::Running => ("RUNNING", None),
+                State::Failed(error) => ("FAIL", Some(error.code.clone())),
+                State::Done(_) | State::Parent(..) => ("SUCCESS", None),
+            };
+            (entry.submitted.clone(), status, code)
+        };
+        self.order.iter().filter_map(|handle| self.entries.get(handle)).map(line).collect()
     }
 
     pub(crate) fn submitted(&self) -> Vec<Submitted> {
@@ -145,15 +181,16 @@ impl Statements {
 
     /// Handles look like query ids: a UUID that starts with `01`.
     fn next_handle(&mut self) -> String {
-        let [a, b] = [self.scrambled(), self.scrambled()];
+        let [a, b] = [self.handles.next(), self.handles.next()];
         let hex = format!("{a:016x}{b:016x}");
         format!("01{}-{}-{}-{}-{}", &hex[2..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..32])
     }
+}
 
-    /// The next number of a SplitMix64 sequence.
-    fn scrambled(&mut self) -> u64 {
-        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.seed;
+impl Scramble {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut x = self.0;
         x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         x ^ (x >> 31)

@@ -1,17 +1,15 @@
 //! The functions that compiled statements call inside SQLite.
 
-use std::collections::HashMap;
-
 use aws_lc_rs::digest::{SHA256, digest};
 use rusqlite::functions::{Aggregate, Context, FunctionFlags, WindowAggregate};
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, Result};
-use serde_json::value::RawValue;
 
 use super::calendar;
 use super::decimal::{self, Decimal};
 use super::error::SqlError;
-use super::kind::{self, Cell, Kind, Zone};
+use super::kind::{Cell, Kind, Zone};
+use super::variant::{self, Node};
 
 type Answer = std::result::Result<Value, SqlError>;
 
@@ -76,9 +74,12 @@ fn cell(context: &Context<'_>, at: usize) -> Option<Cell> {
     }
 }
 
-fn value(cell: Cell) -> Value {
+/// A value as SQLite keeps it.
+pub(crate) fn value(cell: Cell) -> Value {
     match cell {
         Cell::Text(text) => Value::Text(text),
+        // SQLite has no NaN: it would become NULL.
+        Cell::Real(number) if number.is_nan() => Value::Text("NaN".to_owned()),
         Cell::Real(number) => Value::Real(number),
         Cell::Bool(truth) => Value::Integer(i64::from(truth)),
     }
@@ -204,17 +205,14 @@ fn matches(pattern: &[char], input: &[char], escape: Option<char>) -> bool {
 
 fn json(context: &Context<'_>) -> Answer {
     let Some(input) = text(context, 1) else { return Ok(Value::Null) };
-    if text(context, 0) == Some("compact") {
-        return Ok(Value::Text(kind::compact(input)));
-    }
     if input.trim().is_empty() {
         return Ok(Value::Null);
     }
-    match kind::pretty(input) {
-        Ok(text) => Ok(Value::Text(text)),
-        Err(_) if text(context, 0) == Some("try") => Ok(Value::Null),
-        Err(error) => Err(error),
-    }
+    Ok(match text(context, 0) {
+        Some("strict") => Value::Text(Node::read(input)?.strict().compact()),
+        Some("try") => Node::parse(input).map_or(Value::Null, |node| Value::Text(node.pretty())),
+        _ => Value::Text(Node::parse(input)?.pretty()),
+    })
 }
 
 /// Arguments come in pairs: a value and the code of its type.
@@ -224,36 +222,25 @@ fn build(context: &Context<'_>) -> Answer {
     let json = |(cell, kind): (Option<Cell>, Kind)| cell.map(|cell| cell.to_json(kind));
     let mut parts = Vec::new();
     if word == "array" {
-        parts.extend(cells.map(|pair| json(pair).unwrap_or_else(|| "undefined".to_owned())));
-        return Ok(Value::Text(kind::pretty(
-            &format!("[{}]", parts.join(",")).replace("undefined", "null"),
-        )?));
+        parts.extend(cells.map(|pair| json(pair).unwrap_or_else(|| variant::UNDEFINED.to_owned())));
+        return Ok(Value::Text(Node::read(&format!("[{}]", parts.join(",")))?.pretty()));
     }
     while let (Some((Some(key), key_kind)), Some(pair)) = (cells.next(), cells.next()) {
-        let key = serde_json::Value::String(key.to_text(key_kind).unwrap_or_default());
+        let key = variant::token(&key.to_text(key_kind).unwrap_or_default());
         match json(pair) {
             Some(value) => parts.push(format!("{key}:{value}")),
             None if word == "keep" => parts.push(format!("{key}:null")),
             None => {}
         }
     }
-    Ok(Value::Text(kind::pretty(&format!("{{{}}}", parts.join(",")))?))
+    Ok(Value::Text(Node::read(&format!("{{{}}}", parts.join(",")))?.pretty()))
 }
 
 /// A member of an object by name or an element of an array by index; NULL if there is none.
 fn member(context: &Context<'_>) -> Answer {
     let (Some(input), Some(key)) = (text(context, 0), text(context, 1)) else { return Ok(Value::Null) };
-    let found = if input.trim_start().starts_with('[') {
-        let list: Vec<&RawValue> = serde_json::from_str(input).unwrap_or_default();
-        key.parse::<usize>().ok().and_then(|index| list.get(index).map(|value| value.get().to_owned()))
-    } else {
-        let map: HashMap<String, &RawValue> = serde_json::from_str(input).unwrap_or_default();
-        map.get(key).map(|value| value.get().to_owned())
-    };
-    match found {
-        Some(text) => Ok(Value::Text(kind::pretty(&text)?)),
-        None => Ok(Value::Null),
-    }
+    let found = Node::read(input)?.member(key).map(Node::pretty);
+    Ok(found.map_or(Value::Null, Value::Text))
 }
 
 fn part(context: &Context<'_>) -> Answer {
