@@ -84,10 +84,15 @@ pub(super) fn from_yaml<T: de::DeserializeOwned>(text: &str) -> Result<T, Proble
 /// The place of a location, cut to the end of its line.
 pub(super) fn place(text: &str, location: Location) -> Option<Place> {
     let (line, column) = (usize::try_from(location.line()).ok()?, usize::try_from(location.column()).ok()?);
-    let source = text.lines().nth(line.checked_sub(1)?).unwrap_or_default();
+    let source = lines(text).nth(line.checked_sub(1)?).unwrap_or_default();
     let rest = source.trim_end().chars().count().saturating_sub(column.checked_sub(1)?);
     let length = usize::try_from(location.span().len()).unwrap_or(1);
     Some(Place { line, column, length: length.min(rest).max(1), text: source.to_owned() })
+}
+
+/// The lines as YAML counts them: a carriage return without a line feed ends one too.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
 }
 
 fn explain(text: &str, error: &Error) -> Problem {

@@ -1,0 +1,4 @@
+//! Feeds libFuzzer's inputs to [`backhaul_fuzz::config::check`].
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| backhaul_fuzz::config::check(bytes));
