@@ -29,7 +29,7 @@ const FOREIGN_ERRORS: [&str; 9] = [
 ];
 
 /// What each crate may depend on in the workspace. Who is not listed may depend on nothing in it.
-const ARROWS: [(&str, &[&str]); 6] = [
+const ARROWS: [(&str, &[&str]); 7] = [
     ("backhaul-http", &["backhaul-engine"]),
     ("backhaul-store", &["backhaul-engine"]),
     ("backhaul-snowflake", &["backhaul-engine", "backhaul-http"]),
@@ -38,6 +38,7 @@ const ARROWS: [(&str, &[&str]); 6] = [
         "backhaul-lambda",
         &["backhaul-engine", "backhaul-http", "backhaul-salesforce", "backhaul-snowflake", "backhaul-store"],
     ),
+    ("bench", &["backhaul-engine"]),
     ("emulators", &[]),
 ];
 

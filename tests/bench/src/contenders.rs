@@ -1,0 +1,279 @@
+//! Who is measured, and how each is started.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{
+    data::{Data, home},
+    goals, measure,
+    measure::{Median, Run},
+    ours,
+    rows::{Changes, Version},
+    table,
+};
+
+/// What a contender does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    /// Partitions to CSV.
+    Map,
+    /// The later partitions against what is known of the first.
+    Diff,
+    /// Results to what was sent.
+    Join,
+}
+
+/// How a contender is started.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// By this program.
+    Own(&'static str),
+    /// By `peers.py`: task and tool.
+    Python(&'static str, &'static str),
+    /// By the `gzip` of the system.
+    Gzip,
+}
+
+/// Where the output goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sink {
+    Nowhere,
+    Disk,
+}
+
+/// One of those who are measured.
+pub struct Contender {
+    /// The name by which goals speak of it.
+    pub name: &'static str,
+    /// What it does.
+    pub task: Task,
+    /// What a reader sees.
+    pub label: &'static str,
+    how: How,
+    sink: Sink,
+}
+
+/// The rows that memory is compared at.
+pub const SMALL: u64 = 100_000;
+
+/// The contenders in the order of the table. The first of a task is what its ratios refer to.
+pub const CONTENDERS: [Contender; 19] = {
+    use {How::*, Sink::*, Task::*};
+    const fn of(name: &'static str, task: Task, how: How, sink: Sink, label: &'static str) -> Contender {
+        Contender { name, task, label, how, sink }
+    }
+    [
+        of("gunzip", Map, Own("gunzip"), Nowhere, "floor: gunzip, the engine's decoder"),
+        of("gzip", Map, Gzip, Nowhere, "gzip -dc"),
+        of("map", Map, Own("map"), Nowhere, "Backhaul, first load, to /dev/null"),
+        of("map-file", Map, Own("map"), Disk, "Backhaul, first load"),
+        of("map-typed", Map, Own("typed-map"), Disk, "Rust: serde_json, csv, zlib-rs"),
+        of("map-duckdb", Map, Python("map", "duckdb"), Disk, "DuckDB, 1 thread"),
+        of("map-polars", Map, Python("map", "polars"), Disk, "polars (orjson in)"),
+        of("map-pandas", Map, Python("map", "pandas"), Disk, "pandas"),
+        of("map-python", Map, Python("map", "python"), Disk, "Python json + csv"),
+        of("scan", Diff, Own("scan"), Nowhere, "floor: gunzip, cells, one hash a row"),
+        of("diff", Diff, Own("diff"), Disk, "Backhaul, map + settle"),
+        of("diff-duckdb", Diff, Python("diff", "duckdb"), Disk, "DuckDB, full join on a hash"),
+        of("diff-polars", Diff, Python("diff", "polars"), Disk, "polars, anti-joins on a hash"),
+        of("diff-python", Diff, Python("diff", "python"), Disk, "Python dictionary"),
+        of("join", Join, Own("join"), Disk, "Backhaul, collect"),
+        of("join-typed", Join, Own("typed-join"), Disk, "Rust: csv, HashMap"),
+        of("join-duckdb", Join, Python("join", "duckdb"), Disk, "DuckDB, 1 thread"),
+        of("join-polars", Join, Python("join", "polars"), Disk, "polars"),
+        of("join-python", Join, Python("join", "python"), Disk, "Python csv.DictReader"),
+    ]
+};
+
+/// What was measured of a contender, or why it was not.
+pub type Measured = Result<Median, String>;
+
+/// All that was measured.
+pub struct Figures {
+    /// Rows of the table.
+    pub data: Data,
+    /// By the name of the contender.
+    pub by_name: BTreeMap<&'static str, Measured>,
+    /// The first load of [`SMALL`] rows.
+    pub small: Median,
+    /// The start of a process, up to the first row.
+    pub start: Median,
+}
+
+impl Figures {
+    /// What was measured of a contender, if it was.
+    pub fn get(&self, name: &str) -> Option<Median> {
+        self.by_name.get(name)?.as_ref().ok().copied()
+    }
+}
+
+/// A benchmark to be carried out.
+pub struct Bench {
+    data: Data,
+    runs: u32,
+    peers: bool,
+    without: Vec<String>,
+    out: PathBuf,
+}
+
+impl Bench {
+    /// A benchmark with so many rows and counted runs, with the peers or some of them.
+    pub fn new(rows: u64, runs: u32, peers: bool, without: Vec<String>) -> Self {
+        Self { data: Data::of(rows), runs, peers, without, out: home().join("out") }
+    }
+
+    /// Makes what is missing, measures, and prints.
+    ///
+    /// # Errors
+    /// When the data cannot be made, a contender of our own fails, or one has another result than the others.
+    pub fn measure(&self) -> io::Result<()> {
+        for data in [&Data::of(SMALL), &self.data] {
+            if !data.is_complete() {
+                eprintln!("making {} rows …", data.rows);
+                measure::run(Command::new(std::env::current_exe()?).args(["make", &data.rows.to_string()]))?;
+            }
+        }
+        fs::create_dir_all(&self.out)?;
+        let python = if self.peers { self.python() } else { Err("left out".to_owned()) };
+        if let Ok(python) = &python {
+            self.states(python);
+        }
+        let by_name = self.turns(&python)?;
+        let small = self.repeat(&Data::of(SMALL), "map")?;
+        let start = self.repeat(&self.data, "first-row")?;
+        let figures = Figures { data: self.data.clone(), by_name, small, start };
+        table::print(&figures, self.runs, &goals::judged(&figures)?);
+        Ok(())
+    }
+
+    /// Runs every contender in turn, as often as is asked for. The first turn is looked at for its results.
+    fn turns(&self, python: &Result<PathBuf, String>) -> io::Result<BTreeMap<&'static str, Measured>> {
+        let mut runs: BTreeMap<&str, Result<Vec<Run>, String>> = BTreeMap::new();
+        // Not counted: it brings the files into the cache of the operating system.
+        measure::run(&mut self.own(&self.data, "gunzip", Path::new("/dev/null"))?)?;
+        for turn in 1..=self.runs {
+            for contender in &CONTENDERS {
+                eprint!("\rturn {turn} of {}: {:<40}", self.runs, contender.label);
+                let so_far = runs.entry(contender.name).or_insert_with(|| Ok(Vec::new()));
+                let Ok(before) = so_far else { continue };
+                match self.run(contender, python) {
+                    Ok(run) if turn == 1 && !self.is_right(contender, &run)? => {
+                        return Err(io::Error::other(format!("`{}` has another result", contender.name)));
+                    }
+                    Ok(run) => before.push(run),
+                    Err(error) if matches!(contender.how, How::Own(_)) => return Err(error),
+                    Err(error) => *so_far = Err(error.to_string()),
+                }
+            }
+        }
+        eprintln!("\r{:<60}", "");
+        let median = |runs: Vec<Run>| measure::median(&runs).ok_or_else(|| "not run".to_owned());
+        Ok(runs.into_iter().map(|(name, runs)| (name, runs.and_then(median))).collect())
+    }
+
+    fn run(&self, contender: &Contender, python: &Result<PathBuf, String>) -> io::Result<Run> {
+        let out = self.place(contender);
+        let mut command = match contender.how {
+            How::Own(name) => self.own(&self.data, name, &out)?,
+            How::Python(task, tool) => self.python_task(python, task, tool, &out)?,
+            How::Gzip => {
+                let mut command = Command::new("sh");
+                command.args(["-c", "exec gzip -dc \"$@\" > /dev/null", "gzip"]);
+                command.args(self.data.partitions(Version::First)?.iter().map(|name| self.data.path(name)));
+                command
+            }
+        };
+        measure::run(&mut command)
+    }
+
+    /// Where a contender writes to: a file, or a folder when there are several.
+    fn place(&self, contender: &Contender) -> PathBuf {
+        match (contender.sink, contender.task) {
+            (Sink::Nowhere, _) => PathBuf::from("/dev/null"),
+            (Sink::Disk, Task::Map) => self.out.join(format!("{}.csv", contender.name)),
+            (Sink::Disk, _) => self.out.clone(),
+        }
+    }
+
+    fn own(&self, data: &Data, name: &str, out: &Path) -> io::Result<Command> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["one", name, &data.rows.to_string()]).arg(out);
+        Ok(command)
+    }
+
+    fn repeat(&self, data: &Data, name: &str) -> io::Result<Median> {
+        let runs = (0..self.runs).map(|_| measure::run(&mut self.own(data, name, Path::new("/dev/null"))?));
+        let runs = runs.collect::<io::Result<Vec<_>>>()?;
+        measure::median(&runs).ok_or_else(|| io::Error::other("nothing was run"))
+    }
+
+    fn python_task(
+        &self,
+        python: &Result<PathBuf, String>,
+        task: &str,
+        tool: &str,
+        out: &Path,
+    ) -> io::Result<Command> {
+        let python = python.as_ref().map_err(|reason| io::Error::other(reason.clone()))?;
+        if self.without.iter().any(|left_out| left_out == tool) {
+            return Err(io::Error::other("left out"));
+        }
+        let mut command = Command::new(python);
+        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/peers.py"));
+        command.args([task, tool]).arg(self.data.path("")).arg(out);
+        Ok(command)
+    }
+
+    /// A Python with the peers. What cannot be installed fails later, when it is started.
+    fn python(&self) -> Result<PathBuf, String> {
+        let folder = home().join("../tools/bench");
+        let python = folder.join("bin/python");
+        let told = |error: io::Error| format!("no Python ({error})");
+        if !python.exists() {
+            eprintln!("installing the peers …");
+            measure::run(Command::new("python3").args(["-m", "venv"]).arg(&folder)).map_err(told)?;
+        }
+        let packages = include_str!("../peers/requirements.txt");
+        for package in packages.lines() {
+            let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", package];
+            if let Err(error) = measure::run(Command::new(&python).args(pip)) {
+                eprintln!("{package} cannot be installed: {error}");
+            }
+        }
+        Ok(python)
+    }
+
+    /// Lets the peers write down what they know of the first version.
+    fn states(&self, python: &Path) {
+        let python = Ok(python.to_owned());
+        for contender in CONTENDERS.iter().filter(|contender| contender.task == Task::Diff) {
+            if let How::Python(_, tool) = contender.how {
+                let state = self.python_task(&python, "state", tool, &self.out);
+                // Without it the comparison itself fails, and says why.
+                drop(state.and_then(|mut command| measure::run(&mut command)));
+            }
+        }
+    }
+
+    /// The contender came to the same as ours does, and as the generator knows it.
+    fn is_right(&self, contender: &Contender, run: &Run) -> io::Result<bool> {
+        let numbers = || run.output.split_whitespace().filter_map(|word| word.parse::<u64>().ok());
+        match (contender.sink, contender.task) {
+            (Sink::Nowhere, _) => Ok(true),
+            (_, Task::Map) => {
+                let ours = self.out.join("map-file.csv");
+                let theirs = self.place(contender);
+                Ok(ours == theirs || ours::checksum(&ours)? == ours::checksum(&theirs)?)
+            }
+            (_, Task::Diff) => {
+                let Changes { added, changed, removed } = self.data.read("changes.json")?;
+                Ok(numbers().eq([added, changed, removed]))
+            }
+            (_, Task::Join) => Ok(numbers().eq([self.data.read::<u64>("accepted.json")?])),
+        }
+    }
+}
