@@ -137,6 +137,9 @@ impl Planner<'_> {
     }
 
     async fn next_wave(&self, before: &Plan) -> Result<Option<Plan>, Failure> {
+        if self.store.exists(&layout::given_up(self.run)).await? {
+            return Ok(None);
+        }
         let mut waves = Vec::new();
         for wave in 1..=before.wave {
             waves.push(self.collected(wave).await?);
