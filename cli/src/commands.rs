@@ -113,7 +113,7 @@ impl RunOptions {
         };
         let run = match self.run {
             Some(run) => RunRef { sync: self.sync, run },
-            None => begin(&parts.store, &self.syncs, self.sync, mode).await?,
+            None => begin(&parts, &self.syncs, self.sync, mode).await?,
         };
         let bucket = self.bucket.display().to_string();
         let verdict = carry_out(&parts, run, &bucket).await?;
@@ -121,13 +121,13 @@ impl RunOptions {
     }
 }
 
-/// Freezes a new run that begins now.
+/// Freezes a new run that begins now. A run that failed after it had begun to send is settled before.
 ///
 /// # Errors
 /// [`engine::Class::Contention`] when a run of the sync is still going, [`engine::Class::Configuration`]
-/// when the sync is not valid.
+/// when the sync is not valid; what keeps the failed run from being settled.
 pub async fn begin(
-    store: &Store,
+    parts: &Parts,
     syncs: &std::path::Path,
     sync: SyncName,
     mode: Mode,
@@ -135,11 +135,18 @@ pub async fn begin(
     let mut instant = Timestamp::now();
     let mut run = RunRef { sync, run: RunId::at(instant) };
     // Ids are to the second: a run that begins in the same second as another is named after the next.
-    while store.exists(&layout::run(&run)).await? {
+    while parts.store.exists(&layout::run(&run)).await? {
         instant += SignedDuration::from_secs(1);
         run.run = RunId::at(instant);
     }
-    let dispatched = dispatch::by_hand(store, syncs, run.clone(), mode, "command line").await?;
+    let by_hand = || dispatch::by_hand(&parts.store, syncs, run.clone(), mode, "command line");
+    let mut dispatched = by_hand().await?;
+    if let Some(left) = dispatched.settle.pop() {
+        println!("run {} failed after it had begun to send; it is settled first", left.run.run);
+        let driver = Driver { parts, run: left.run, watch: &|_| {}, second: Duration::from_secs(1) };
+        driver.drive().await.map_err(|failure| failure.at("the run that failed before"))?;
+        dispatched = by_hand().await?;
+    }
     match dispatched.waiting.first() {
         Some(_) => Err(Failure::contention(format!("a run of `{}` is still going", run.sync))
             .hint("go on with it by `--run`, if nothing carries it out any more")),

@@ -128,7 +128,7 @@ impl<'a> Stage<'a> {
     }
 
     async fn run(&self, sync: &str) -> Result<Verdict, Failure> {
-        let run: RunRef = begin(&self.parts.store, &self.options.syncs, sync.parse()?, Mode::Run).await?;
+        let run: RunRef = begin(&self.parts, &self.options.syncs, sync.parse()?, Mode::Run).await?;
         carry_out(&self.parts, run, &self.options.bucket.display().to_string()).await
     }
 

@@ -2,7 +2,7 @@
 
 use engine::{
     Failure,
-    collections::{Files, batches},
+    collections::{Batch, Files, batches},
     layout,
 };
 
@@ -18,20 +18,33 @@ impl Collector<'_> {
             let rows = self.store.get(&place).await?;
             let rows = rows.ok_or_else(|| Failure::bug(format!("`{place}` is not there")))?.bytes;
             for batch in batches(&self.plan.object, &self.mapping, &rows)? {
-                let place = layout::call_answer(self.run, self.job, call);
-                if let Some(answer) = self.store.get(&place).await?
-                    && let Err(failure) = files.take_down(&batch.keys, &answer.bytes)
-                {
-                    tracing::warn!(class = %failure.class, call, "{failure}");
-                }
+                self.take_down(&mut files, call, &batch).await?;
                 call += 1;
             }
         }
-        let nothing = format!("{}\n", self.plan.external_id).into_bytes();
+        let Files { success, failed, unprocessed } = files;
         for (file, bytes) in
-            [("success.csv", files.success), ("failed.csv", files.failed), ("unprocessed.csv", nothing)]
+            [("success.csv", success), ("failed.csv", failed), ("unprocessed.csv", unprocessed)]
         {
             self.store.create_or_agree(&layout::results(self.run, self.job, file), bytes).await?;
+        }
+        Ok(())
+    }
+
+    async fn take_down(&self, files: &mut Files, call: u32, batch: &Batch) -> Result<(), Failure> {
+        match self.store.get(&layout::call_answer(self.run, self.job, call)).await? {
+            Some(answer) => {
+                if let Err(failure) = files.take_down(&batch.keys, &answer.bytes) {
+                    tracing::warn!(class = %failure.class, call, "{failure}");
+                }
+            }
+            // A claim for no row is the claim of a run that was given up.
+            None if self.store.require::<usize>(&layout::call_begun(self.run, self.job, call)).await?
+                == 0 =>
+            {
+                files.never_made(&batch.keys);
+            }
+            None => {}
         }
         Ok(())
     }

@@ -17,6 +17,9 @@ const MOST_REPEATS: u32 = 3;
 
 impl Collector<'_> {
     pub(crate) async fn keep_files(&self) -> Result<(), Failure> {
+        if self.end.state == JobEnd::GIVEN_UP {
+            self.keep_all_as_unprocessed().await?;
+        }
         for (file, set) in FILES {
             let place = layout::results(self.run, self.job, file);
             if !self.store.exists(&place).await? {
@@ -26,11 +29,32 @@ impl Collector<'_> {
         Ok(())
     }
 
+    /// Of a job that was given up before it was closed no row was sent: what would have been is its unprocessed file.
+    async fn keep_all_as_unprocessed(&self) -> Result<(), Failure> {
+        let place = layout::results(self.run, self.job, "unprocessed.csv");
+        if self.store.exists(&place).await? {
+            return Ok(());
+        }
+        let mut writer = self.store.writer(&place).await?;
+        writer.write(self.plan.header.as_bytes()).await?;
+        for fragment in &self.planned().fragments {
+            let mut rows = self.store.reader(&layout::fragment(self.run, fragment, &fragment.file)).await?;
+            while let Some(bytes) = rows.chunk().await? {
+                writer.write(&bytes).await?;
+            }
+        }
+        writer.finish().await.map(drop)
+    }
+
+    fn is_known(&self) -> bool {
+        ![JobEnd::NOT_FOUND, JobEnd::GIVEN_UP].contains(&self.end.state.as_str())
+    }
+
     async fn keep_file(&self, place: &str, set: ResultSet) -> Result<(), Failure> {
         let mut writer = self.store.writer(place).await?;
         let mut counter = Counter::default();
         // A job that the vendor has forgotten has no files: all of its rows are in doubt.
-        if self.end.state != JobEnd::NOT_FOUND
+        if self.is_known()
             && let Some(mut body) = self.salesforce.results(&self.end.id, set).await?
         {
             while let Some(bytes) = body.chunk().await? {
@@ -54,7 +78,7 @@ impl Collector<'_> {
             ResultSet::Failed => failed,
             ResultSet::Unprocessed => 0,
         };
-        if found >= expected || self.end.state == JobEnd::NOT_FOUND {
+        if found >= expected || !self.is_known() {
             return Ok(());
         }
         for number in 0..MOST_REPEATS {

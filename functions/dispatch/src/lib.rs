@@ -9,12 +9,12 @@ use std::path::Path;
 use engine::{
     Failure, RunId, RunRef, SyncName,
     config::Sync,
-    document::{Lease, Mode, Run, sync_file},
+    document::{GivenUp, Lease, Mode, Run, sync_file},
     layout, schedule,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use store::Store;
+use store::{Store, lease, lease::Standing};
 
 /// How far back a missed minute is made up for.
 const LOOK_BACK: SignedDuration = SignedDuration::from_mins(15);
@@ -44,11 +44,22 @@ pub struct Dispatched {
     pub start: Vec<RunRef>,
     /// Runs that are due while another run of their sync is still going.
     pub waiting: Vec<RunRef>,
+    /// Runs that failed after they had begun to send: what they sent is settled, and the run that is due waits for that.
+    pub settle: Vec<Settling>,
     /// Runs that are due while their sync stands still, because Salesforce refused too much for a right or a setting:
     /// a person mends it, and runs the sync by hand.
     pub standing_still: Vec<RunRef>,
     /// Syncs that cannot run; they do not stop the others.
     pub problems: Vec<Failure>,
+}
+
+/// A run that is settled instead of another that is due.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Settling {
+    /// The run that failed.
+    pub run: RunRef,
+    /// The run that waits for it.
+    pub next: RunId,
 }
 
 /// Freezes the runs that are due.
@@ -123,9 +134,13 @@ async fn freeze(
     started_by: &str,
     dispatched: &mut Dispatched,
 ) -> Result<(), Failure> {
-    if held_by_another(store, &run).await? {
-        dispatched.waiting.push(run);
-        return Ok(());
+    match lease::standing(store, &run).await? {
+        Standing::Free => {}
+        Standing::Going(_) => {
+            dispatched.waiting.push(run);
+            return Ok(());
+        }
+        Standing::Unsettled(left) => return give_up(store, run, left, dispatched).await,
     }
     let document = Run {
         run: run.run.clone(),
@@ -140,11 +155,18 @@ async fn freeze(
     Ok(())
 }
 
-async fn held_by_another(store: &Store, run: &RunRef) -> Result<bool, Failure> {
-    let lease: Option<Lease> = store.get_json(&layout::lease(&run.sync)).await?;
-    Ok(lease.is_some_and(|lease| {
-        lease.expires > Timestamp::now() && lease.holder.is_some_and(|holder| holder != run.run)
-    }))
+/// Lets a run that failed send nothing more. Its execution collects and settles what it has sent.
+async fn give_up(
+    store: &Store,
+    next: RunRef,
+    left: RunId,
+    dispatched: &mut Dispatched,
+) -> Result<(), Failure> {
+    let run = RunRef { sync: next.sync.clone(), run: left };
+    store.create_json(&layout::given_up(&run), &GivenUp { next: next.run.clone() }).await?;
+    dispatched.settle.push(Settling { run, next: next.run.clone() });
+    dispatched.waiting.push(next);
+    Ok(())
 }
 
 /// Starts the executions of the runs that are due, then tells of what could not be done.
@@ -156,9 +178,11 @@ where
     S: Fn(String, String) -> F,
     F: Future<Output = Result<(), Failure>>,
 {
-    for run in &dispatched.start {
+    let settling = dispatched.settle.iter().map(|one| (one.run.settling_name(&one.next), &one.run));
+    let beginning = dispatched.start.iter().map(|run| (run.execution_name(), run));
+    for (name, run) in settling.chain(beginning) {
         let input = serde_json::to_string(run).expect("a run reference is plain JSON");
-        if let Err(failure) = starter(run.execution_name(), input).await {
+        if let Err(failure) = starter(name, input).await {
             dispatched.problems.push(failure.at(run));
         }
     }

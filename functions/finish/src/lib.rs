@@ -47,9 +47,9 @@ pub async fn handle(
     let ended = failed.is_none();
     let (report, place) = report(store, &run, failed).await?;
     if ended {
-        lease::release_as(store, &run, report.stopped.clone()).await?;
+        lease::release(store, &run, report.stopped.clone()).await?;
     } else {
-        lease::release(store, &run).await?;
+        lease::release_failed(store, &run).await?;
     }
     match report.verdict {
         Verdict::Unbalanced => {

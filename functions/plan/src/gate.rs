@@ -8,10 +8,14 @@ use crate::Job;
 /// How often jobs that never said a word are handed out again.
 const MOST_SILENCES: usize = 3;
 
+/// How often jobs that failed are told of before they are no longer handed out. While a vendor is down every pass fails
+/// alike; the next run settles what was sent, and takes the rest.
+const MOST_TELLINGS: usize = 3;
+
 /// The jobs to load next: those of the first turn that is not collected. None when all are.
 ///
 /// Jobs that failed are told of once, as the failure of this stage; called again after that, which is how a redrive
-/// goes on, it hands them out once more. Jobs that left no trace at all are handed out again a few times.
+/// goes on, it hands them out once more, a few times in all. Jobs that left no trace at all are handed out again a few times.
 ///
 /// # Errors
 /// The last failure of those jobs; [`Class::Guard`] when they keep silent; the classes of the store.
@@ -21,10 +25,13 @@ pub(crate) async fn undone(store: &Store, run: &RunRef, plan: &Plan) -> Result<O
     let turn = plan.jobs[first as usize].turn;
     let jobs: Vec<u32> = undone.into_iter().filter(|job| plan.jobs[*job as usize].turn == turn).collect();
     let (failures, last) = failures(store, run, plan.wave, &jobs).await?;
-    let told = format!("{}turn-{turn}-{failures:03}", layout::gate_folder(run, plan.wave));
+    let turn = format!("{}turn-{turn}-", layout::gate_folder(run, plan.wave));
+    let told = format!("{turn}{failures:03}");
     match last {
         Some(failure) => {
-            if let Put::Written(_) = store.create_json(&format!("{told}.json"), &failure).await? {
+            let tellings = store.list(&turn).await?.len();
+            let put = store.create_json(&format!("{told}.json"), &failure).await?;
+            if matches!(put, Put::Written(_)) || tellings > MOST_TELLINGS {
                 let of = plan.jobs.len();
                 return Err(failure.at(format!("{} of {of} jobs were not carried out", jobs.len())));
             }

@@ -2,12 +2,13 @@
 //!
 //! For wave 1 the fragments of all chunks are packed into jobs. For a later wave the jobs of the wave before are
 //! looked at first: none may be left undone behind a run that looks well. Then the rows of that wave that are
-//! worth another pass are packed. Before a wave is let through, the allowances of the org are asked for.
+//! worth another pass are packed. Before a wave is let through, the allowances of the org are asked for: without
+//! them the first wave waits, and a later one is left to the next run.
 
 mod gate;
 
 use engine::{
-    Failure, JobRef, RunId, RunRef, SyncName,
+    Class, Failure, JobRef, RunId, RunRef, SyncName,
     document::{Chunk, Collected, Extracted, Mapped, Mode, Plan, Run, to_bytes},
     layout, plan, quota, stop,
 };
@@ -98,7 +99,7 @@ impl Planner<'_> {
                 Ok(self.output(&plan, Next::Stop, jobs_of_turn(&plan, 0), 0))
             }
             (Mode::Run, true) => Ok(self.output(&plan, Next::Settle, Vec::new(), 0)),
-            (Mode::Run, false) => self.let_through(&plan, 0).await,
+            (Mode::Run, false) => self.let_through(&plan).await,
         }
     }
 
@@ -130,12 +131,15 @@ impl Planner<'_> {
             None => self.next_wave(&before).await?,
         };
         match plan {
-            Some(plan) => self.let_through(&plan, pause(self.run, wave)).await,
+            Some(plan) => Ok(self.output(&plan, Next::Load, jobs_of_turn(&plan, 0), pause(self.run, wave))),
             None => Ok(self.output(&before, Next::Settle, Vec::new(), 0)),
         }
     }
 
     async fn next_wave(&self, before: &Plan) -> Result<Option<Plan>, Failure> {
+        if self.store.exists(&layout::given_up(self.run)).await? {
+            return Ok(None);
+        }
         let mut waves = Vec::new();
         for wave in 1..=before.wave {
             waves.push(self.collected(wave).await?);
@@ -146,6 +150,11 @@ impl Planner<'_> {
             return Ok(None);
         }
         let Some(plan) = plan::next_wave(&self.frozen.sync, before, last)? else { return Ok(None) };
+        if let Err(failure) = self.allowed(&plan).await? {
+            // What was accepted must not wait for an allowance: it is settled, and the next run takes the rest.
+            tracing::warn!(class = %failure.class, wave = plan.wave, "no further wave: {failure}");
+            return Ok(None);
+        }
         self.store.create_or_agree(&layout::plan(self.run, plan.wave), to_bytes(&plan)).await?;
         Ok(Some(plan))
     }
@@ -160,14 +169,28 @@ impl Planner<'_> {
         Ok(collected)
     }
 
-    /// Hands a wave out, unless it would take more of the org's allowances than the sync may.
-    async fn let_through(&self, plan: &Plan, wait_seconds: u64) -> Result<Output, Failure> {
+    /// Hands the first wave out, unless it would take more of the org's allowances than the sync may.
+    async fn let_through(&self, plan: &Plan) -> Result<Output, Failure> {
         if !self.store.exists(&layout::limits(self.run, plan.wave)).await? {
             let limits = self.limits().await?;
             quota::check(&self.frozen.sync.quota, &limits, &plan.prediction)?;
             self.keep_limits(plan, &limits).await?;
         }
-        Ok(self.output(plan, Next::Load, jobs_of_turn(plan, 0), wait_seconds))
+        Ok(self.output(plan, Next::Load, jobs_of_turn(plan, 0), 0))
+    }
+
+    /// Whether a later wave may go: decided once, by the allowances that the first try was told.
+    async fn allowed(&self, plan: &Plan) -> Result<Result<(), Failure>, Failure> {
+        let place = layout::limits(self.run, plan.wave);
+        if !self.store.exists(&place).await? {
+            let limits = match self.limits().await {
+                Err(failure) if failure.class == Class::Quota => quota::Limits::NONE,
+                limits => limits?,
+            };
+            self.keep_limits(plan, &limits).await?;
+        }
+        let limits = self.store.require(&place).await?;
+        Ok(quota::check(&self.frozen.sync.quota, &limits, &plan.prediction))
     }
 
     async fn limits(&self) -> Result<quota::Limits, Failure> {

@@ -2,7 +2,7 @@
 
 use engine::{
     Failure, JobRef, RunRef,
-    document::{Plan, PlannedJob, to_bytes},
+    document::{JobEnd, Plan, PlannedJob, to_bytes},
     journal::{Attempt, Decision, attempt_entry, decision_entry},
     layout,
 };
@@ -50,6 +50,16 @@ impl Submission<'_> {
             Decision::Abandon => self.salesforce.abort(job).await,
             Decision::Close => Ok(()),
         }
+    }
+
+    /// Decides that an attempt which nobody has begun will never be closed, which is true then: a try of this stage that
+    /// is still at work somewhere finds that out before it closes. The job ends without having been sent.
+    pub(crate) async fn give_up(&self, attempt: u32) -> Result<bool, Failure> {
+        if self.decide(attempt, Decision::Abandon).await? == Decision::Close {
+            return Ok(false);
+        }
+        let end = to_bytes(&JobEnd::given_up());
+        self.store.create_or_agree(&layout::job_end(self.run, self.job), end).await.map(|()| true)
     }
 
     /// Looks at a job whose close was decided; if the close never arrived, it is said again.

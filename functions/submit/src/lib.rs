@@ -75,13 +75,19 @@ async fn submit(
     lease::hold(store, run).await?;
     lease::refuse_stale(store, run).await?;
     write_intent(store, run, job, &plan, planned).await?;
+    let given_up = store.exists(&layout::given_up(run)).await?;
     if planned.api == Api::Rest {
-        calls::Calls { store, salesforce, run, job, plan: &plan, planned }.make().await?;
+        calls::Calls { store, salesforce, run, job, plan: &plan, planned, given_up }.make().await?;
         return Ok(Output::wait(0));
     }
     let submission = attempt::Submission { store, salesforce, run, job, plan: &plan, planned };
     for _ in 0..MOST_TURNS {
         match journal::read(store, run, job).await?.next() {
+            Next::Create { attempt } if given_up => {
+                if submission.give_up(attempt).await? {
+                    return Ok(Output::wait(0));
+                }
+            }
             Next::Create { attempt } if submission.create(attempt).await? => {
                 return Ok(Output::wait(first_wait(planned)));
             }

@@ -145,6 +145,8 @@ pub struct Files {
     pub success: Vec<u8>,
     /// Rows that were refused, with the reason in the grammar of the bulk files.
     pub failed: Vec<u8>,
+    /// Rows of calls that were never made.
+    pub unprocessed: Vec<u8>,
 }
 
 /// What Salesforce says of one record of a call.
@@ -173,12 +175,23 @@ impl Files {
     /// Files without rows. `key` is the field that the rows are joined by.
     #[must_use]
     pub fn new(key: &str) -> Self {
-        let header = |second: &str| {
+        let header = |columns: &[&str]| {
             let mut out = Vec::new();
-            csv::line(&mut out, ["sf__Id", second, key]);
+            csv::line(&mut out, columns.iter().copied());
             out
         };
-        Self { success: header("sf__Created"), failed: header("sf__Error") }
+        Self {
+            success: header(&["sf__Id", "sf__Created", key]),
+            failed: header(&["sf__Id", "sf__Error", key]),
+            unprocessed: header(&[key]),
+        }
+    }
+
+    /// Takes down that a call with the records of `keys` will never be made.
+    pub fn never_made(&mut self, keys: &[String]) {
+        for key in keys {
+            csv::line(&mut self.unprocessed, [key.as_str()]);
+        }
     }
 
     /// Takes down the answer to a call with the records of `keys`: one result for each, in their order.

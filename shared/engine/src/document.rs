@@ -96,6 +96,9 @@ pub struct Lease {
     /// Why no scheduled run may begin until a person has looked; none while all is well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<Stopped>,
+    /// A run that failed after its load had begun: what it sent is settled before another run begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsettled: Option<RunId>,
 }
 
 /// A sync that stands still: Salesforce refused too many rows for a right or a setting that a person has to mend.
@@ -352,6 +355,13 @@ pub struct Settled {
     pub segment: SegmentRef,
 }
 
+/// `given-up.json`: from here on the run sends nothing more; what it has sent is collected and settled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GivenUp {
+    /// The run that comes next, and waits for this one.
+    pub next: RunId,
+}
+
 /// `failure.json`: why a run ended without a commit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failed {
@@ -375,6 +385,15 @@ impl Chunk {
 impl JobEnd {
     /// The state of a job that Salesforce no longer knows.
     pub const NOT_FOUND: &str = "NotFound";
+
+    /// The state of a job that was given up before it was closed.
+    pub const GIVEN_UP: &str = "GivenUp";
+
+    /// The end of a job that was given up before it was closed: none of its rows was sent.
+    #[must_use]
+    pub fn given_up() -> Self {
+        Self { id: String::new(), state: Self::GIVEN_UP.to_owned(), ..Self::of_calls() }
+    }
 
     /// The end of a series of REST calls.
     #[must_use]

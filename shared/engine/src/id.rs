@@ -111,6 +111,12 @@ impl RunRef {
     pub fn execution_name(&self) -> String {
         format!("{}-{}", self.sync, self.run)
     }
+
+    /// The name of the execution that settles what this run left, so that `next` can begin.
+    #[must_use]
+    pub fn settling_name(&self, next: &RunId) -> String {
+        format!("{}-{}-{next}", self.sync, self.run)
+    }
 }
 
 impl fmt::Display for RunRef {

@@ -39,6 +39,11 @@ pub struct Limits {
     pub batches: Option<Allowance>,
 }
 
+impl Limits {
+    /// Nothing is left: what an org says that refuses to say it.
+    pub const NONE: Self = Self { api_calls: Allowance { max: 0, remaining: 0 }, batches: None };
+}
+
 /// What loading the jobs will take. Polls are an estimate, everything else is exact unless a call has to be repeated.
 #[must_use]
 pub fn predict(jobs: &[PlannedJob]) -> Prediction {

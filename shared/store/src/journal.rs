@@ -68,10 +68,10 @@ pub async fn failures(store: &Store, run: &RunRef, job: JobRef) -> Result<(u32, 
     Ok((count, last))
 }
 
-/// Notes a failure, unless it is the last one over again, or nobody began the run.
+/// Notes a failure, unless nobody began the run. One that comes again is noted again: Plan counts them.
 async fn note(store: &Store, run: &RunRef, job: JobRef, failure: &Failure) -> Result<(), Failure> {
-    let (count, last) = failures(store, run, job).await?;
-    if last.as_ref() != Some(failure) && store.exists(&layout::run(run)).await? {
+    let (count, _) = failures(store, run, job).await?;
+    if store.exists(&layout::run(run)).await? {
         store.create_json(&layout::job_failure(run, job, count), failure).await?;
     }
     Ok(())

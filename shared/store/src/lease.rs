@@ -5,7 +5,7 @@
 
 use engine::{
     Failure, RunId, RunRef,
-    document::{Base, Head, Lease, Stopped, from_bytes, to_bytes},
+    document::{Base, Head, Lease, Mode, Run, Stopped, from_bytes, to_bytes},
     layout,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -18,27 +18,78 @@ const LIFE: SignedDuration = SignedDuration::from_hours(6);
 /// How often a lost race is looked at again before giving up.
 const RACES: u32 = 4;
 
+/// Whether a run may begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It may.
+    Free,
+    /// Another run is still going.
+    Going(Lease),
+    /// Another run has begun to send and did not end: what it sent has to be settled first.
+    Unsettled(RunId),
+}
+
+/// Whether a run may begin, or go on.
+///
+/// # Errors
+/// The classes of the store.
+pub async fn standing(store: &Store, run: &RunRef) -> Result<Standing, Failure> {
+    let (lease, _) = read(store, run).await?;
+    stands(store, run, lease.as_ref()).await
+}
+
+async fn stands(store: &Store, run: &RunRef, lease: Option<&Lease>) -> Result<Standing, Failure> {
+    let Some(lease) = lease else { return Ok(Standing::Free) };
+    if let Some(left) = lease.unsettled.as_ref().filter(|left| **left != run.run) {
+        return Ok(Standing::Unsettled(left.clone()));
+    }
+    match lease.holder.as_ref().filter(|holder| **holder != run.run) {
+        None => Ok(Standing::Free),
+        Some(_) if lease.expires > Timestamp::now() => Ok(Standing::Going(lease.clone())),
+        // It died without a word.
+        Some(dead) if has_sent(store, &RunRef { sync: run.sync.clone(), run: dead.clone() }).await? => {
+            Ok(Standing::Unsettled(dead.clone()))
+        }
+        Some(_) => Ok(Standing::Free),
+    }
+}
+
+/// Whether a run may have sent something that no commit knows of.
+async fn has_sent(store: &Store, run: &RunRef) -> Result<bool, Failure> {
+    if !store.exists(&layout::limits(run, 1)).await? {
+        return Ok(false);
+    }
+    let frozen: Run = store.require(&layout::run(run)).await?;
+    Ok(frozen.mode == Mode::Run && matches!(age(store, run).await?, Some(Age::Current)))
+}
+
 /// Takes the lease for a run, or renews it.
 ///
 /// # Errors
-/// [`engine::Class::Contention`] when another run holds it, the classes of the store otherwise.
+/// [`engine::Class::Contention`] when another run holds it, or has left something to settle; the classes of the store
+/// otherwise.
 pub async fn hold(store: &Store, run: &RunRef) -> Result<(), Failure> {
     for _ in 0..RACES {
         let (current, version) = read(store, run).await?;
-        let now = Timestamp::now();
-        match &current {
-            Some(lease)
-                if lease.holder.as_ref().is_some_and(|holder| *holder != run.run) && lease.expires > now =>
-            {
-                return Err(held(run, lease));
-            }
-            Some(lease) if lease.holder.is_some() && lease.expires.duration_since(now) > LIFE / 2 => {
-                return Ok(());
-            }
-            _ => {}
+        match stands(store, run, current.as_ref()).await? {
+            Standing::Free => {}
+            Standing::Going(lease) => return Err(held(run, &lease)),
+            Standing::Unsettled(left) => return Err(unsettled(run, &left)),
         }
-        let stopped = current.and_then(|lease| lease.stopped);
-        let mine = Lease { holder: Some(run.run.clone()), expires: now + LIFE, stopped };
+        let now = Timestamp::now();
+        if current.as_ref().is_some_and(|lease| {
+            lease.holder.as_ref() == Some(&run.run) && lease.expires.duration_since(now) > LIFE / 2
+        }) {
+            return Ok(());
+        }
+        // A late try of a run that is over must not take what nobody would give back.
+        match age(store, run).await? {
+            Some(Age::Committed) => return Ok(()),
+            Some(Age::Stale) => return Err(stale(run)),
+            Some(Age::Current) | None => {}
+        }
+        let (stopped, unsettled) = current.map_or((None, None), |lease| (lease.stopped, lease.unsettled));
+        let mine = Lease { holder: Some(run.run.clone()), expires: now + LIFE, stopped, unsettled };
         if write(store, run, &mine, version.as_ref()).await? {
             return Ok(());
         }
@@ -46,20 +97,21 @@ pub async fn hold(store: &Store, run: &RunRef) -> Result<(), Failure> {
     Err(Failure::contention(format!("the lease of `{}` keeps changing hands", run.sync)))
 }
 
-/// Gives the lease back, when this run holds it, and leaves the sync as still or as free as it was.
+/// Gives the lease of a run that failed back, when it holds it, and keeps in mind what it may have sent.
 ///
 /// # Errors
 /// The classes of the store.
-pub async fn release(store: &Store, run: &RunRef) -> Result<(), Failure> {
-    give_back(store, run, |lease| lease).await
+pub async fn release_failed(store: &Store, run: &RunRef) -> Result<(), Failure> {
+    let left = has_sent(store, run).await?.then(|| run.run.clone());
+    give_back(store, run, |lease| Lease { unsettled: left, ..lease }).await
 }
 
-/// Gives the lease back, when this run holds it, and says whether the sync stands still from now on.
+/// Gives the lease of a run that ended back, when it holds it, and says whether the sync stands still from now on.
 ///
 /// # Errors
 /// The classes of the store.
-pub async fn release_as(store: &Store, run: &RunRef, stopped: Option<Stopped>) -> Result<(), Failure> {
-    give_back(store, run, |lease| Lease { stopped, ..lease }).await
+pub async fn release(store: &Store, run: &RunRef, stopped: Option<Stopped>) -> Result<(), Failure> {
+    give_back(store, run, |lease| Lease { stopped, unsettled: None, ..lease }).await
 }
 
 async fn give_back(store: &Store, run: &RunRef, change: impl FnOnce(Lease) -> Lease) -> Result<(), Failure> {
@@ -77,16 +129,40 @@ async fn give_back(store: &Store, run: &RunRef, change: impl FnOnce(Lease) -> Le
 /// [`engine::Class::Contention`] when another run has committed since this one began,
 /// [`engine::Class::Configuration`] when this one has not begun, the classes of the store otherwise.
 pub async fn refuse_stale(store: &Store, run: &RunRef) -> Result<(), Failure> {
-    let base: Base = store.require(&layout::base(run)).await?;
-    let place = layout::head(&run.sync);
-    let Some(head) = store.get(&place).await? else { return Ok(()) };
-    if base.version == Some(head.version.0)
-        || from_bytes::<Head>(&place, &head.bytes)?.run.as_ref() == Some(&run.run)
-    {
-        return Ok(());
+    store.require::<Base>(&layout::base(run)).await?;
+    match age(store, run).await? {
+        Some(Age::Stale) => Err(stale(run)),
+        _ => Ok(()),
     }
-    Err(Failure::contention(format!("another run of `{}` has committed since `{run}` began", run.sync))
-        .hint("start a new run: it compares with what is committed now"))
+}
+
+/// How the head of a sync stands to the one that a run began from.
+enum Age {
+    /// It is the same.
+    Current,
+    /// It is what this run has committed.
+    Committed,
+    /// Another run has committed.
+    Stale,
+}
+
+/// None when the run has not begun.
+async fn age(store: &Store, run: &RunRef) -> Result<Option<Age>, Failure> {
+    let Some(base) = store.get_json::<Base>(&layout::base(run)).await? else { return Ok(None) };
+    let place = layout::head(&run.sync);
+    let Some(head) = store.get(&place).await? else { return Ok(Some(Age::Current)) };
+    let committed =
+        || Ok::<_, Failure>(from_bytes::<Head>(&place, &head.bytes)?.run.as_ref() == Some(&run.run));
+    Ok(Some(match base.version == Some(head.version.0.clone()) {
+        true => Age::Current,
+        false if committed()? => Age::Committed,
+        false => Age::Stale,
+    }))
+}
+
+fn stale(run: &RunRef) -> Failure {
+    Failure::contention(format!("another run of `{}` has committed since `{run}` began", run.sync))
+        .hint("start a new run: it compares with what is committed now")
 }
 
 async fn read(store: &Store, run: &RunRef) -> Result<(Option<Lease>, Option<Version>), Failure> {
@@ -108,4 +184,11 @@ fn held(run: &RunRef, lease: &Lease) -> Failure {
         "two runs of one sync never overlap; its lease ends at {:.0} unless it is given back before",
         lease.expires
     ))
+}
+
+fn unsettled(run: &RunRef, left: &RunId) -> Failure {
+    Failure::contention(format!("run `{left}` of `{}` has sent rows that are not settled", run.sync)).hint(
+        "it is settled before another run begins: the next dispatch of the sync does that, and so does \
+         `backhaul run`",
+    )
 }

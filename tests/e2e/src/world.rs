@@ -64,13 +64,17 @@ impl World {
         self.folder.path().join("bucket")
     }
 
-    /// Freezes a run of a sync under a given id.
+    /// Freezes a run of a sync under a given id. A run that failed after it had begun to send is settled before.
     ///
     /// # Errors
-    /// As `dispatch`.
+    /// As `dispatch`; what keeps the failed run from being settled.
     pub async fn begin(&self, sync: &str, run: &str, mode: Mode) -> Result<RunRef, Failure> {
         let run = run_ref(sync, run);
-        dispatch::by_hand(&self.parts.store, &self.syncs, run.clone(), mode, "test").await?;
+        let by_hand = || dispatch::by_hand(&self.parts.store, &self.syncs, run.clone(), mode, "test");
+        if let Some(left) = by_hand().await?.settle.pop() {
+            self.drive(left.run).await?;
+            by_hand().await?;
+        }
         Ok(run)
     }
 

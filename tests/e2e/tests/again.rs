@@ -247,35 +247,60 @@ async fn outrun(world: &World, up_to: &[&str]) -> RunRef {
 
 #[tokio::test]
 async fn a_stale_run_sends_nothing() {
-    for up_to in [&STAGES[..2], &STAGES[..3]] {
+    let world = world().await;
+    let stale = outrun(&world, &STAGES[..2]).await;
+    let jobs = world.org.jobs().len();
+    let failure = Stages { world: &world, run: stale.clone() }.submit().await.unwrap_err();
+    assert_eq!(failure.class, Class::Configuration, "{failure}");
+    let failure = world.drive(stale.clone()).await.unwrap_err();
+    assert_eq!(failure.class, Class::Contention, "{failure}");
+    assert!(failure.hint.as_deref().is_some_and(|hint| hint.contains("new run")), "{failure}");
+    assert_eq!(world.org.jobs().len(), jobs);
+    assert_eq!(world.org.write_counts("Account"), [150, 0, 0]);
+    assert_eq!(head(&world).await.unwrap().run.unwrap().as_str(), SECOND);
+    assert_eq!(holder(&world).await, None);
+    let failed: Report = world.document(&layout::failure(&stale)).await;
+    assert_eq!(failed.verdict, Verdict::Failed);
+}
+
+#[tokio::test]
+async fn what_a_run_sent_before_it_died_is_settled_before_the_next() {
+    for up_to in 3..STAGES.len() {
         let world = world().await;
-        let stale = outrun(&world, up_to).await;
-        let jobs = world.org.jobs().len();
-        let failure = Stages { world: &world, run: stale.clone() }.submit().await.unwrap_err();
-        let expected = if up_to.len() == 3 { Class::Contention } else { Class::Configuration };
-        assert_eq!(failure.class, expected, "{failure}");
-        let failure = world.drive(stale.clone()).await.unwrap_err();
-        assert_eq!(failure.class, Class::Contention, "{failure}");
-        assert!(failure.hint.as_deref().is_some_and(|hint| hint.contains("new run")), "{failure}");
-        assert_eq!(world.org.jobs().len(), jobs);
-        assert_eq!(world.org.write_counts("Account"), [150, 0, 0]);
+        world.edit_sync("customers", |sync| sync.replace("operation: upsert", "operation: insert"));
+        let dead = outrun(&world, &STAGES[..up_to]).await;
+        let sent = up_to >= 4;
+        let second: Report = world.document(&layout::report_json(&run_ref("customers", SECOND))).await;
+        assert_eq!(second.counts.sent, if sent { 0 } else { 150 }, "{up_to}: {:?}", second.counts);
+        let first: Report = world.document(&layout::report_json(&dead)).await;
+        assert_eq!(first.counts.unprocessed, if sent { 0 } else { 150 }, "{up_to}: {:?}", first.counts);
+        assert!(first.counts.balance(Mode::Run), "{:?}", first.counts);
+        // The dead run wakes up: nothing of it counts any more.
+        let stages = Stages { world: &world, run: dead.clone() };
+        for stage in &STAGES[up_to..] {
+            let _ = stages.call(stage).await;
+        }
+        assert_eq!(world.org.write_counts("Account"), [150, 0, 0], "{up_to}: each row is written once");
         assert_eq!(head(&world).await.unwrap().run.unwrap().as_str(), SECOND);
         assert_eq!(holder(&world).await, None);
-        let failed: Report = world.document(&layout::failure(&stale)).await;
-        assert_eq!(failed.verdict, Verdict::Failed);
     }
 }
 
 #[tokio::test]
-async fn a_stale_run_commits_nothing() {
+async fn a_run_commits_over_no_head_but_its_own() {
     let world = world().await;
-    let stale = outrun(&world, &STAGES[..8]).await;
-    let before = head(&world).await;
-    let failure = Stages { world: &world, run: stale.clone() }.finish().await.unwrap_err();
+    let stale = world.begin("customers", FIRST, Mode::Run).await.unwrap();
+    let stages = Stages { world: &world, run: stale.clone() };
+    for stage in &STAGES[..8] {
+        stages.call(stage).await.unwrap();
+    }
+    let foreign = Head { run: Some(SECOND.parse().unwrap()), ..Head::default() };
+    let place = layout::head(&stale.sync);
+    world.parts.store.replace(&place, to_bytes(&foreign), None).await.unwrap();
+    let failure = stages.finish().await.unwrap_err();
     assert_eq!(failure.class, Class::Contention, "{failure}");
-    assert_eq!(head(&world).await, before);
     assert_eq!(world.drive(stale.clone()).await.unwrap_err().class, Class::Contention);
-    assert_eq!(head(&world).await, before);
+    assert_eq!(head(&world).await, Some(foreign));
     assert_eq!(holder(&world).await, None);
     assert!(!world.parts.store.exists(&layout::report_json(&stale)).await.unwrap());
 }

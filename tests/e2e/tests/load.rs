@@ -147,6 +147,25 @@ async fn a_load_that_would_take_what_is_kept_for_others_does_not_begin() {
 }
 
 #[tokio::test]
+async fn a_later_wave_that_has_no_allowance_is_left_to_the_next_run() {
+    let limits = Limits { daily_batches: 1, ..Limits::default() };
+    let world = world(OrgConfig { limits, ..OrgConfig::default() }).await;
+    world.edit_sync("customers", |text| format!("{text}\nquota:\n  keep_batches: 0\n"));
+    refuse(&world, "*", "UNABLE_TO_LOCK_ROW", 9);
+    assert_eq!(world.run("customers", FIRST).await.unwrap().verdict, Verdict::Attention);
+    assert!(plan(&world, "customers", FIRST, 2).await.is_none());
+    assert_eq!(
+        report(&world, "customers", FIRST).await.counts.created,
+        141,
+        "what was accepted is committed"
+    );
+    // Calls of the REST collections take no batch.
+    world.edit_sync("customers", |text| text.replace("api: bulk", "api: rest"));
+    assert_eq!(world.run("customers", SECOND).await.unwrap().verdict, Verdict::Green);
+    assert_eq!(world.org.write_counts("Account"), [150, 0, 0], "each row is written once");
+}
+
+#[tokio::test]
 async fn the_prediction_holds_and_the_use_is_what_the_org_counted() {
     let world = world(OrgConfig::default()).await;
     world.run("customers", FIRST).await.unwrap();
