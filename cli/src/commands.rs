@@ -108,8 +108,8 @@ impl RunOptions {
     async fn carry_out(self, mode: Mode) -> Result<ExitCode, Failure> {
         let parts = Parts {
             store: Store::directory(&self.bucket),
-            snowflake: snowflake::Client::new(secret(&self.snowflake)?)?,
-            salesforce: salesforce::Client::new(secret(&self.salesforce)?)?,
+            snowflake: named(&self.snowflake, snowflake::Client::new(secret(&self.snowflake)?))?,
+            salesforce: named(&self.salesforce, salesforce::Client::new(secret(&self.salesforce)?))?,
         };
         let run = match self.run {
             Some(run) => RunRef { sync: self.sync, run },
@@ -171,6 +171,11 @@ pub async fn carry_out(parts: &Parts, run: RunRef, bucket: &str) -> Result<Verdi
     let report = String::from_utf8_lossy(&report).replace(&folder, &format!("{bucket}/{folder}"));
     println!("\n{}", show::coloured(&report, output.verdict));
     Ok(output.verdict)
+}
+
+/// Says which file a secret that cannot be used came from.
+fn named<T>(path: &std::path::Path, client: Result<T, Failure>) -> Result<T, Failure> {
+    client.map_err(|failure| failure.at(format!("`{}`", path.display())))
 }
 
 /// Reads a secret document.

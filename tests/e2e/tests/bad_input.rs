@@ -376,9 +376,9 @@ fn a_secret_file_that_is_not_usable() {
     Configuration: `FOLDER/snowflake.json` cannot be read: entity not found
     hint: the README says which keys each secret has
     ");
-    std::fs::write(&file, r#"{"account": "MYORG-ACCT", "user": "ME"}"#).unwrap();
+    std::fs::write(&file, r#"{"user": "ME", "private_key": "MARKED"}"#).unwrap();
     says!(read(), @"
-    Configuration: `FOLDER/snowflake.json` is not such a secret: `private_key` is missing (line 1, column 39)
+    Configuration: `FOLDER/snowflake.json` is not such a secret: `account` is missing (line 1, column 39)
     hint: the README says which keys each secret has
     ");
     std::fs::write(&file, "-----BEGIN PRIVATE KEY-----\nMARKED").unwrap();

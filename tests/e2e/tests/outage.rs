@@ -4,7 +4,6 @@
 //! else. The audit log of the org shows each row written once: inserts too, of which the org would take a second.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
-#![expect(clippy::print_stdout, reason = "what was covered is printed")]
 
 use std::collections::BTreeSet;
 
