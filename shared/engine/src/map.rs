@@ -35,11 +35,12 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     Failure, Fingerprint,
+    collections::NULL,
     config::Operation,
     csv,
-    document::{Chunk, Fragment, Mapped, Sample},
+    document::{Chunk, Examples, Fragment, Mapped, Sample},
     fingerprint::Fingerprints,
-    mapping::{Mapping, Source},
+    mapping::{Assignment, Mapping, Source},
     partition::{Row, Rows},
     segment::{Entry, Segments, Writer, without_checksum},
     value::{self, Fault},
@@ -123,6 +124,8 @@ struct Pending {
     csv: Vec<u8>,
     /// The group of its parent, from 1; 0 without groups.
     group: u32,
+    /// The assignments that clear their field, by place.
+    cleared: Vec<usize>,
     faults: Vec<Fault>,
 }
 
@@ -231,6 +234,7 @@ impl Pending {
     fn convert(&mut self, mapping: &Mapping, row: &Row<'_>) {
         self.csv.clear();
         self.faults.clear();
+        self.cleared.clear();
         self.group = 0;
         for (place, assignment) in mapping.assignments.iter().enumerate() {
             if place > 0 {
@@ -246,6 +250,9 @@ impl Pending {
                 self.fault("broken_text", &assignment.header, reason);
             } else if let Err(fault) = value::write(assignment, row.cell(index), &mut self.csv) {
                 self.faults.push(fault);
+            }
+            if self.csv[start..] == *NULL.as_bytes() {
+                self.cleared.push(place);
             }
             if place == 0 && self.faults.is_empty() {
                 self.check_key(&assignment.header, mapping.operation);
@@ -362,7 +369,10 @@ struct Output<'a> {
     emit: &'a mut dyn FnMut(Piece) -> Result<(), Failure>,
     chunk: u32,
     operation: Operation,
+    assignments: &'a [Assignment],
     mapped: Mapped,
+    /// Cells that clear their field in records accepted before, by the place of the assignment.
+    cleared: Vec<u64>,
     /// The fragments being filled: one, or one for each group.
     open: Vec<Open>,
     /// Most bytes of a fragment.
@@ -398,7 +408,11 @@ struct Listing {
 }
 
 impl<'a> Output<'a> {
-    fn new(mapping: &Mapping, chunk: &Chunk, emit: &'a mut dyn FnMut(Piece) -> Result<(), Failure>) -> Self {
+    fn new(
+        mapping: &'a Mapping,
+        chunk: &Chunk,
+        emit: &'a mut dyn FnMut(Piece) -> Result<(), Failure>,
+    ) -> Self {
         let (groups, limit) = match mapping.group_by {
             Some(_) => (1..=GROUPS, GROUP_BYTES),
             None => (0..=0, PIECE_BYTES),
@@ -407,7 +421,9 @@ impl<'a> Output<'a> {
             emit,
             chunk: chunk.chunk,
             operation: mapping.operation,
+            assignments: &mapping.assignments,
             mapped: Mapped::default(),
+            cleared: vec![0; mapping.assignments.len()],
             open: groups.map(Open::new).collect(),
             limit,
             removed: Writer::new(Vec::new()),
@@ -436,9 +452,25 @@ impl<'a> Output<'a> {
             self.mapped.held += 1;
             return self.held.add(&[&row.key, refused.code], self.emit);
         }
-        *(if accepted.is_none() { &mut self.mapped.added } else { &mut self.mapped.changed }) += 1;
+        self.count(row, accepted.is_some());
         let id = known.as_ref().and_then(|entry| entry.id);
         self.send(row, &Entry { key: &row.key, accepted: Some(fingerprint), id, refused: None })
+    }
+
+    /// Counts a row that is sent.
+    fn count(&mut self, row: &Pending, accepted_before: bool) {
+        let Mapped { added, changed, examples, .. } = &mut self.mapped;
+        let (rows, keys) = match accepted_before {
+            false => (added, &mut examples.added),
+            true => (changed, &mut examples.changed),
+        };
+        *rows += 1;
+        if keys.len() < Examples::MOST {
+            keys.push(row.key.clone());
+        }
+        for &place in row.cleared.iter().filter(|_| accepted_before) {
+            self.cleared[place] += 1;
+        }
     }
 
     fn send(&mut self, row: &Pending, sent: &Entry<'_>) -> Result<(), Failure> {
@@ -470,6 +502,9 @@ impl<'a> Output<'a> {
 
     fn removed(&mut self, entry: &Entry<'_>) -> Result<(), Failure> {
         self.mapped.removed += 1;
+        if self.mapped.examples.removed.len() < Examples::MOST {
+            self.mapped.examples.removed.push(entry.key.to_owned());
+        }
         self.removed_bytes += REMOVED_ENTRY + entry.key.len();
         self.removed.push(entry)?;
         if self.removed_bytes < PIECE_BYTES { Ok(()) } else { self.close_removed() }
@@ -527,6 +562,8 @@ impl<'a> Output<'a> {
         self.close_removed()?;
         self.invalid.close(self.emit)?;
         self.held.close(self.emit)?;
+        let fields = self.assignments.iter().map(|assignment| assignment.header.clone());
+        self.mapped.cleared = fields.zip(self.cleared).filter(|(_, cells)| *cells > 0).collect();
         Ok(self.mapped)
     }
 }

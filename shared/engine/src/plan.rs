@@ -30,22 +30,18 @@ pub const BULK_FROM_ROWS: u64 = 2_000;
 /// jobs as that order and the groups allow. Without changes there are no jobs.
 ///
 /// # Errors
-/// [`crate::Class::Guard`] when the model is empty and the baseline is not; [`crate::Class::Configuration`] when
-/// `load.max_job_bytes` is more than Salesforce takes or less than one fragment; [`crate::Class::Bug`] when the
-/// counts of a chunk do not add up or fragments are out of order.
+/// [`crate::Class::Configuration`] when `load.max_job_bytes` is more than Salesforce takes or less than one fragment;
+/// [`crate::Class::Bug`] when the counts of a chunk do not add up or fragments are out of order.
 pub fn plan(sync: &Sync, mapping: &Mapping, chunks: &[Mapped]) -> Result<Plan, Failure> {
     chunks.iter().enumerate().try_for_each(|(number, chunk)| check_counts(number, chunk))?;
     let totals = total(chunks);
-    if !mapping.narrowed {
-        guard(&totals)?;
-    }
     let header = header(sync, mapping)?;
     let jobs = pack(sync, chunks.iter().flat_map(|chunk| &chunk.fragments), header.len() as u64)?;
     let prediction = quota::predict(&jobs);
     let external_id = sync.key.field.clone();
     let object = sync.destination.object.clone();
     let operation = sync.destination.operation.vendor().to_owned();
-    Ok(Plan { wave: 1, object, operation, external_id, header, jobs, prediction, totals })
+    Ok(Plan { wave: 1, object, operation, external_id, header, jobs, prediction, totals, guard: Vec::new() })
 }
 
 /// The jobs of the wave after `before`: the rows of its jobs that are worth another pass. None when there are no such
@@ -62,7 +58,8 @@ pub fn next_wave(sync: &Sync, before: &Plan, collected: &[Collected]) -> Result<
     fragments.sort_by_key(|fragment| (fragment.chunk, fragment.again, &fragment.file));
     let jobs = pack(sync, fragments.into_iter(), before.header.len() as u64)?;
     let prediction = quota::predict(&jobs);
-    let plan = Plan { wave: before.wave + 1, jobs, prediction, totals: Mapped::default(), ..before.clone() };
+    let (totals, guard) = Default::default();
+    let plan = Plan { wave: before.wave + 1, jobs, prediction, totals, guard, ..before.clone() };
     Ok(Some(plan))
 }
 
@@ -80,20 +77,12 @@ pub fn total(chunks: &[Mapped]) -> Mapped {
         totals.added += chunk.added;
         totals.changed += chunk.changed;
         totals.removed += chunk.removed;
+        for (field, cells) in &chunk.cleared {
+            *totals.cleared.entry(field.clone()).or_default() += cells;
+        }
+        totals.examples.extend(&chunk.examples);
     }
     totals
-}
-
-/// An empty model is a broken view more often than an empty business.
-fn guard(totals: &Mapped) -> Result<(), Failure> {
-    if totals.read > 0 || totals.removed == 0 {
-        return Ok(());
-    }
-    Err(Failure::guard(format!(
-        "the model returned no rows, but {} records were loaded by earlier runs",
-        totals.removed
-    ))
-    .hint("check the model's query, its role and the load behind it; nothing was sent"))
 }
 
 fn check_counts(number: usize, chunk: &Mapped) -> Result<(), Failure> {

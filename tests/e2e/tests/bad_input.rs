@@ -117,7 +117,7 @@ async fn refusal_of(from: &str, to: &str) -> Failure {
 async fn an_unknown_key() {
     says!(refusal_of("\nmapping:", "\nretries: 3\nmapping:").await, @"
     Configuration: `syncs/customers.yaml`: `retries`: unknown key `retries` (line 29, column 1)
-    hint: possible are `description`, `destination`, `key`, `load`, `mapping`, `model`, `owner`, `quota`, `schedule`
+    hint: possible are `description`, `destination`, `guard`, `key`, `load`, `mapping`, `model`, `owner`, `quota`, `schedule`
     ");
 }
 
