@@ -45,8 +45,16 @@ enum Command {
         #[arg(long, requires = "run")]
         release: bool,
     },
-    /// Do everything up to the frozen plan, and send nothing.
+    /// Do everything up to the frozen plan, show it, and send nothing.
     Plan(RunOptions),
+    /// Send the plan of a run that stopped there, named by `--run`: this plan, byte for byte.
+    Apply {
+        #[command(flatten)]
+        options: RunOptions,
+        /// Send it although it goes past a guard rail.
+        #[arg(long, requires = "run")]
+        release: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -81,6 +89,7 @@ impl Cli {
             Command::Validate { names, syncs } => validate(names, &syncs),
             Command::Run { options, release } => options.carry_out(Mode::Run, release).await,
             Command::Plan(options) => options.carry_out(Mode::Plan, false).await,
+            Command::Apply { options, release } => options.apply(release).await,
         }
     }
 }
@@ -111,6 +120,16 @@ fn described(name: &SyncName, sync: &engine::config::Sync) -> String {
 }
 
 impl RunOptions {
+    async fn apply(self, release: bool) -> Result<ExitCode, Failure> {
+        let Some(run) = self.run.clone() else {
+            return Err(Failure::configuration("`--run` does not say which plan is sent")
+                .hint("`backhaul plan` shows the id of its run"));
+        };
+        let run = RunRef { sync: self.sync.clone(), run };
+        approval::apply(&Store::directory(&self.bucket), &run, &person()).await?;
+        self.carry_out(Mode::Run, release).await
+    }
+
     async fn carry_out(self, mode: Mode, release: bool) -> Result<ExitCode, Failure> {
         let parts = Parts {
             store: Store::directory(&self.bucket),

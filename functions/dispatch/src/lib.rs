@@ -14,7 +14,7 @@ use engine::{
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use store::{Store, lease, lease::Standing};
+use store::{Store, approval, lease, lease::Standing};
 
 /// How far back a missed minute is made up for.
 const LOOK_BACK: SignedDuration = SignedDuration::from_mins(15);
@@ -32,9 +32,22 @@ pub struct Event {
     /// The id of the run by hand; the present second when it is left out.
     #[serde(default)]
     pub run: Option<RunId>,
-    /// How far a run by hand goes.
+    /// What is done by hand.
     #[serde(default)]
-    pub mode: Mode,
+    pub mode: Ask,
+}
+
+/// What is done by hand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ask {
+    /// A run to its end.
+    #[default]
+    Run,
+    /// A run to its plan; nothing is sent.
+    Plan,
+    /// The plan of a run that stopped there is sent.
+    Apply,
 }
 
 /// What a dispatch decided.
@@ -42,6 +55,8 @@ pub struct Event {
 pub struct Dispatched {
     /// Runs whose executions are to be started.
     pub start: Vec<RunRef>,
+    /// Runs that stopped at their plan, which is sent now: their executions are to be started once more.
+    pub apply: Vec<RunRef>,
     /// Runs that are due while another run of their sync is still going.
     pub waiting: Vec<RunRef>,
     /// Runs that failed after they had begun to send: what they sent is settled, and the run that is due waits for that.
@@ -71,8 +86,16 @@ pub async fn handle(store: &Store, syncs: &Path, event: Event) -> Result<Dispatc
     match (event.scheduled_time, event.sync) {
         (Some(tick), None) => scheduled(store, syncs, tick).await,
         (None, Some(sync)) => {
-            let run = RunRef { sync, run: event.run.unwrap_or_else(|| RunId::at(Timestamp::now())) };
-            by_hand(store, syncs, run, event.mode, "hand").await
+            let (mode, run) = match (event.mode, event.run) {
+                (Ask::Apply, Some(run)) => return apply(store, RunRef { sync, run }, "hand").await,
+                (Ask::Apply, None) => {
+                    return Err(Failure::configuration("the event does not say which `run` is applied"));
+                }
+                (Ask::Plan, run) => (Mode::Plan, run),
+                (Ask::Run, run) => (Mode::Run, run),
+            };
+            let run = RunRef { sync, run: run.unwrap_or_else(|| RunId::at(Timestamp::now())) };
+            by_hand(store, syncs, run, mode, "hand").await
         }
         _ => Err(Failure::configuration("the event names neither a `scheduled_time` nor a `sync`")
             .hint(r#"send {"sync": "customers"} to run a sync by hand"#)),
@@ -134,13 +157,8 @@ async fn freeze(
     started_by: &str,
     dispatched: &mut Dispatched,
 ) -> Result<(), Failure> {
-    match lease::standing(store, &run).await? {
-        Standing::Free => {}
-        Standing::Going(_) => {
-            dispatched.waiting.push(run);
-            return Ok(());
-        }
-        Standing::Unsettled(left) => return give_up(store, run, left, dispatched).await,
+    if !is_free(store, &run, dispatched).await? {
+        return Ok(());
     }
     let document = Run {
         run: run.run.clone(),
@@ -153,6 +171,29 @@ async fn freeze(
     store.create_json(&layout::run(&run), &document).await?;
     dispatched.start.push(run);
     Ok(())
+}
+
+/// Whether a run may go on now. When it may not, it waits, and what it waits for is settled if nobody else does that.
+async fn is_free(store: &Store, run: &RunRef, dispatched: &mut Dispatched) -> Result<bool, Failure> {
+    match lease::standing(store, run).await? {
+        Standing::Free => return Ok(true),
+        Standing::Going(_) => dispatched.waiting.push(run.clone()),
+        Standing::Unsettled(left) => give_up(store, run.clone(), left, dispatched).await?,
+    }
+    Ok(false)
+}
+
+/// Lets the plan of a run that stopped there be sent.
+///
+/// # Errors
+/// Those of [`approval::apply`].
+pub async fn apply(store: &Store, run: RunRef, by: &str) -> Result<Dispatched, Failure> {
+    let mut dispatched = Dispatched::default();
+    if is_free(store, &run, &mut dispatched).await? {
+        approval::apply(store, &run, by).await?;
+        dispatched.apply.push(run);
+    }
+    Ok(dispatched)
 }
 
 /// Lets a run that failed send nothing more. Its execution collects and settles what it has sent.
@@ -180,7 +221,8 @@ where
 {
     let settling = dispatched.settle.iter().map(|one| (one.run.settling_name(&one.next), &one.run));
     let beginning = dispatched.start.iter().map(|run| (run.execution_name(), run));
-    for (name, run) in settling.chain(beginning) {
+    let applying = dispatched.apply.iter().map(|run| (run.applying_name(), run));
+    for (name, run) in settling.chain(beginning).chain(applying) {
         let input = serde_json::to_string(run).expect("a run reference is plain JSON");
         if let Err(failure) = starter(name, input).await {
             dispatched.problems.push(failure.at(run));

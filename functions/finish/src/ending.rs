@@ -2,14 +2,15 @@
 
 use engine::{
     Failure, JobRef, RunRef,
-    document::{Approval, Chunk, Collected, Failed, JobEnd, Mapped, Plan, Prediction, Run, Sample},
+    document::{Approval, Chunk, Collected, Failed, JobEnd, Mapped, Mode, Plan, Prediction, Run, Sample},
     layout,
-    report::{Input, JobOutcome, Report},
+    quota::Limits,
+    report::{Input, JobOutcome, Preview, Report},
     stop,
 };
 use jiff::Timestamp;
 use serde::Deserialize;
-use store::Store;
+use store::{Store, approval};
 
 /// The run to end: well, or with the failure that ended it.
 #[derive(Clone, Debug, Deserialize)]
@@ -92,10 +93,27 @@ impl Detail {
 /// Most invalid rows that a report shows.
 const SAMPLES: usize = 20;
 
+/// How far the run goes.
+pub(crate) async fn mode(store: &Store, run: &RunRef) -> Result<Mode, Failure> {
+    let frozen: Run = store.require(&layout::run(run)).await?;
+    approval::mode(store, run, frozen.mode).await
+}
+
+/// What the org has left: as it was when the load was let through, or when the plan was made.
+async fn limits(store: &Store, run: &RunRef) -> Result<Option<Limits>, Failure> {
+    match store.get_json(&layout::limits(run, 1)).await? {
+        Some(limits) => Ok(Some(limits)),
+        None => store.get_json(&layout::limits_seen(run)).await,
+    }
+}
+
 /// Adds up what the stages of a run have left: of a run that failed, as much as there is.
 pub(crate) async fn add_up(store: &Store, run: &RunRef, failed: Option<&Failed>) -> Result<Report, Failure> {
     let frozen: Run = store.require(&layout::run(run)).await?;
+    let mode = approval::mode(store, run, frozen.mode).await?;
     let plans = plans(store, run).await?;
+    let preview = plans.first().filter(|_| mode == Mode::Plan);
+    let preview = preview.map(|plan| Preview::new(plan, frozen.sync.load.concurrency));
     let mut totals = plans.first().map(|plan| plan.totals.clone()).unwrap_or_default();
     totals.samples = invalid_samples(store, run, totals.invalid_rows()).await?;
     let jobs = jobs(store, run, &plans).await?;
@@ -103,18 +121,19 @@ pub(crate) async fn add_up(store: &Store, run: &RunRef, failed: Option<&Failed>)
     let released: Option<Approval> = store.get_json(&layout::released(run)).await?;
     Ok(Report::new(&Input {
         run,
-        mode: frozen.mode,
+        mode,
         object: &frozen.sync.destination.object,
         operation: frozen.sync.destination.operation,
         started: run.run.instant(),
         finished: Timestamp::now(),
         waves: plans.last().map_or(0, |plan| plan.wave),
         prediction: prediction(&plans),
-        limits: store.get_json(&layout::limits(run, 1)).await?,
+        limits: limits(store, run).await?,
         quota: &frozen.sync.quota,
         stopped: stopped.as_ref(),
         guard: plans.first().map_or(&[], |plan| &plan.guard),
         released: released.as_ref(),
+        preview: preview.as_ref(),
         totals: &totals,
         jobs: &jobs,
         failure: failed,

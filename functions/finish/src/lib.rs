@@ -8,8 +8,8 @@ mod ending;
 use engine::{
     Class, Failure, RunRef, cursor,
     document::{
-        Base, Chunk, Extracted, Failed, Head, Mode, Run, SegmentRef, Settled, Submitted, Watermark,
-        from_bytes, to_bytes,
+        Base, Chunk, Extracted, Failed, Head, Mode, SegmentRef, Settled, Submitted, Watermark, from_bytes,
+        to_bytes,
     },
     layout,
     report::{Report, Verdict},
@@ -79,8 +79,7 @@ async fn cancel(store: &Store, snowflake: &snowflake::Client, run: &RunRef) {
 
 /// Makes the settled segments the baseline, over the head that the run started from and no other.
 async fn commit(store: &Store, run: &RunRef) -> Result<(), Failure> {
-    let frozen: Run = store.require(&layout::run(run)).await?;
-    if frozen.mode == Mode::Plan {
+    if ending::mode(store, run).await? == Mode::Plan {
         return Ok(());
     }
     let base: Base = store.require(&layout::base(run)).await?;
@@ -123,11 +122,12 @@ async fn segments(store: &Store, run: &RunRef) -> Result<Vec<SegmentRef>, Failur
 
 /// Writes the report, or finds it written, and says where its text is.
 ///
-/// A run that failed may be redriven and end well after all, so the two ends have files of their own.
+/// A run that failed may be redriven and end well after all, and a plan may be applied, so each end has files of its own.
 async fn report(store: &Store, run: &RunRef, failed: Option<Failed>) -> Result<(Report, String), Failure> {
-    let (json, text) = match &failed {
-        Some(_) => (layout::failure(run), layout::failure_text(run)),
-        None => (layout::report_json(run), layout::report_text(run)),
+    let (json, text) = match (&failed, ending::mode(store, run).await?) {
+        (Some(_), _) => (layout::failure(run), layout::failure_text(run)),
+        (None, Mode::Plan) => (layout::preview_json(run), layout::preview_text(run)),
+        (None, Mode::Run) => (layout::report_json(run), layout::report_text(run)),
     };
     if let Some(report) = store.get_json::<Report>(&json).await? {
         return Ok((report, text));

@@ -106,13 +106,14 @@ impl Planner<'_> {
 
     async fn first(&self) -> Result<Output, Failure> {
         let plan = self.first_plan().await?;
-        if self.frozen.mode == Mode::Run && !approval::is_released(self.store, self.run).await? {
+        let mode = approval::mode(self.store, self.run, self.frozen.mode).await?;
+        if mode == Mode::Run && !approval::is_released(self.store, self.run).await? {
             guard::check(self.run, &plan.guard)?;
         }
-        match (self.frozen.mode, plan.jobs.is_empty()) {
+        match (mode, plan.jobs.is_empty()) {
             (Mode::Plan, _) => {
-                // Only to show them beside the prediction.
-                self.keep_limits(&plan, &self.limits().await?).await?;
+                // Only to show them beside the prediction: when the plan is applied they are asked for anew.
+                self.store.create_json(&layout::limits_seen(self.run), &self.limits().await?).await?;
                 Ok(self.output(&plan, Next::Stop, jobs_of_turn(&plan, 0), 0))
             }
             (Mode::Run, true) => Ok(self.output(&plan, Next::Settle, Vec::new(), 0)),

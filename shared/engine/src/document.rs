@@ -321,7 +321,8 @@ pub enum Rail {
     MaxCleared,
 }
 
-/// `released.json`: a person has let a plan through that goes past a guard rail.
+/// `released.json`: a person has let a plan through that goes past a guard rail. `apply.json`: a plan that was only
+/// looked at is sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Approval {
     /// The checksum of `plan-1.json`, as lower-case hexadecimal XXH3-64: this plan and no other.

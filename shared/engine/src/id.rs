@@ -112,6 +112,12 @@ impl RunRef {
         format!("{}-{}", self.sync, self.run)
     }
 
+    /// The name of the execution that sends the plan of this run.
+    #[must_use]
+    pub fn applying_name(&self) -> String {
+        format!("{}-{}-apply", self.sync, self.run)
+    }
+
     /// The name of the execution that settles what this run left, so that `next` can begin.
     #[must_use]
     pub fn settling_name(&self, next: &RunId) -> String {

@@ -51,6 +51,14 @@ run_objects! {
     manifest = "manifest.json";
     /// Says that a person let the plan through although it goes past a guard rail.
     released = "released.json";
+    /// Says that the plan of a run that was to stop there is sent.
+    apply = "apply.json";
+    /// The org's allowances as they were when a plan was made that is only looked at.
+    limits_seen = "limits-plan.json";
+    /// The report of a plan that is only looked at, for machines.
+    preview_json = "preview.json";
+    /// The report of a plan that is only looked at, for people.
+    preview_text = "preview.txt";
     /// Says that the run sends nothing more, and is only settled.
     given_up = "given-up.json";
     /// The report for machines.

@@ -4,6 +4,8 @@
 //! against the batches, and both are shared by all clients of the org:
 //! <https://developer.salesforce.com/docs/atlas.en-us.salesforce_app_limits_cheatsheet.meta/salesforce_app_limits_cheatsheet/salesforce_app_limits_platform_api.htm>.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -64,6 +66,25 @@ pub fn predict(jobs: &[PlannedJob]) -> Prediction {
 pub fn rest_calls(job: &PlannedJob) -> u64 {
     job.fragments.iter().map(|fragment| fragment.rows.div_ceil(CALL_ROWS)).sum()
 }
+
+/// How long loading the jobs may take, in seconds: an estimate, as nobody knows how busy the org will be.
+#[must_use]
+pub fn estimated_seconds(jobs: &[PlannedJob], concurrency: u32) -> u64 {
+    let mut turns: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
+    for job in jobs {
+        let seconds = match job.api {
+            Api::Rest => rest_calls(job),
+            Api::Auto | Api::Bulk => JOB_SECONDS + job.rows / ROWS_A_SECOND,
+        };
+        let (all, longest) = turns.entry(job.turn).or_default();
+        (*all, *longest) = (*all + seconds, seconds.max(*longest));
+    }
+    let side_by_side = u64::from(concurrency.max(1));
+    turns.into_values().map(|(all, longest)| all.div_ceil(side_by_side).max(longest)).sum()
+}
+
+/// What a bulk job takes before its first row and after its last.
+const JOB_SECONDS: u64 = 5;
 
 /// Whether a load may begin: what it takes must leave what the sync keeps for everyone else.
 ///
@@ -128,6 +149,21 @@ mod tests {
             (vec![job(Api::Bulk, 10_000), job(Api::Bulk, 10_001)], 7 + 4 + 7 + 4, 3),
         ] {
             assert_eq!(predict(&jobs), Prediction { api_calls, batches }, "{jobs:?}");
+        }
+    }
+
+    #[test]
+    fn the_time_of_a_load_is_estimated_turn_by_turn() {
+        let late = |rows| PlannedJob { turn: 1, ..job(Api::Bulk, rows) };
+        for (jobs, concurrency, seconds) in [
+            (vec![], 4, 0),
+            (vec![job(Api::Rest, 401)], 4, 3),
+            (vec![job(Api::Bulk, 80_000)], 4, 105),
+            (vec![job(Api::Bulk, 80_000), job(Api::Bulk, 800)], 2, 105),
+            (vec![job(Api::Bulk, 8_000), job(Api::Bulk, 8_000)], 1, 30),
+            (vec![job(Api::Bulk, 8_000), late(8_000)], 4, 30),
+        ] {
+            assert_eq!(estimated_seconds(&jobs, concurrency), seconds, "{jobs:?}");
         }
     }
 

@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Class, JobRef, RunId, RunRef, SyncName,
     config::{Api, Operation, Quota, Share},
-    document::{Approval, Collected, Failed, Judged, Mapped, Mode, PlannedJob, Prediction, Sample, Stopped},
+    document::{
+        Approval, Collected, Examples, Failed, Judged, Mapped, Mode, Plan, PlannedJob, Prediction, Sample,
+        Stopped,
+    },
     layout,
     quota::{self, Allowance, Limits},
     taxonomy,
@@ -43,6 +46,8 @@ pub struct Input<'a> {
     pub guard: &'a [Judged],
     /// Who let it through all the same, if somebody did.
     pub released: Option<&'a Approval>,
+    /// What would be sent, of a plan that is only looked at.
+    pub preview: Option<&'a Preview>,
     /// The counts of all chunks together; its samples, if any, are those of the invalid rows.
     pub totals: &'a Mapped,
     /// What became of the jobs that were collected, in order.
@@ -112,11 +117,33 @@ pub struct Report {
     /// Who let it through all the same, if somebody did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub released: Option<Approval>,
+    /// What would be sent, of a plan that is only looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<Preview>,
     /// Why the run failed, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failed>,
     /// The folder of the run in the bucket.
     pub folder: String,
+}
+
+/// What a plan would send.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preview {
+    /// Rows never accepted before.
+    pub added: u64,
+    /// Rows accepted before with other content.
+    pub changed: u64,
+    /// A few keys of each.
+    pub examples: Examples,
+    /// How many jobs.
+    pub jobs: usize,
+    /// How they are loaded, when there are any.
+    pub api: Option<Api>,
+    /// Bytes of all uploads.
+    pub bytes: u64,
+    /// How long loading may take: an estimate.
+    pub seconds: u64,
 }
 
 /// What to think of a run, from good to bad.
@@ -211,6 +238,55 @@ impl Verdict {
     }
 }
 
+impl Preview {
+    /// What `plan` would send, with so many jobs side by side.
+    #[must_use]
+    pub fn new(plan: &Plan, concurrency: u32) -> Self {
+        let Mapped { added, changed, examples, .. } = &plan.totals;
+        Self {
+            added: *added,
+            changed: *changed,
+            examples: examples.clone(),
+            jobs: plan.jobs.len(),
+            api: plan.jobs.first().map(|job| job.api),
+            bytes: plan.jobs.iter().map(|job| job.bytes).sum(),
+            seconds: quota::estimated_seconds(&plan.jobs, concurrency),
+        }
+    }
+
+    fn lines(&self, removed: u64, page: &mut Page) {
+        let Examples { added, changed, removed: gone } = &self.examples;
+        for (rows, what, keys) in [
+            (self.added, "never accepted before", added),
+            (self.changed, "accepted before, and changed since", changed),
+            (removed, "no longer in the model", gone),
+        ] {
+            if rows > 0 {
+                let more = if rows > keys.len() as u64 { ", …" } else { "" };
+                let keys: Vec<String> = keys.iter().map(|key| clean(key, 28)).collect();
+                page.wrapped_after(
+                    &format!("{:>13}  ", thousands(rows)),
+                    &format!("{what}: {}{more}", keys.join(", ")),
+                );
+            }
+        }
+        page.wrapped("  ", &self.load());
+    }
+
+    fn load(&self) -> String {
+        let (jobs, by) = match (self.jobs, self.api) {
+            (0, _) => return "There is nothing to load.".to_owned(),
+            (1, Some(Api::Rest)) => ("1 job".to_owned(), "by REST calls"),
+            (1, _) => ("1 job".to_owned(), "in bulk"),
+            (jobs, Some(Api::Rest)) => (format!("{jobs} jobs"), "by REST calls"),
+            (jobs, _) => (format!("{jobs} jobs"), "in bulk"),
+        };
+        let (bytes, takes) =
+            (thousands(self.bytes), duration(i64::try_from(self.seconds).unwrap_or(i64::MAX)));
+        format!("{jobs} {by}, {bytes} bytes; loading takes about {takes}, which is an estimate.")
+    }
+}
+
 impl Report {
     /// Adds a run up.
     #[must_use]
@@ -240,6 +316,7 @@ impl Report {
             stopped: input.stopped.cloned(),
             guard: input.guard.to_vec(),
             released: input.released.cloned(),
+            preview: input.preview.cloned(),
             failure: input.failure.cloned(),
             folder: layout::run_folder(input.run),
         }
@@ -254,6 +331,7 @@ impl Report {
         self.guard_rails(&mut page);
         self.why_it_stands_still(&mut page);
         self.ledger(&mut page);
+        self.what_would_be_sent(&mut page);
         self.why_not_written(&mut page);
         self.some_rows(&mut page);
         self.job_list(&mut page);
@@ -404,6 +482,17 @@ impl Report {
         }
         if counts.removed > 0 {
             page.count(counts.removed, "no longer in the model; left as they are in Salesforce");
+        }
+    }
+
+    fn what_would_be_sent(&self, page: &mut Page) {
+        let Some(preview) = &self.preview else { return };
+        page.title("WHAT WOULD BE SENT");
+        preview.lines(self.counts.removed, page);
+        let Self { sync, run, .. } = self;
+        if preview.jobs > 0 && !self.is_over() {
+            page.wrapped("  ", "As long as no other run has committed, this very plan can be sent:");
+            page.line(&format!("    backhaul apply {sync} --run {run}"));
         }
     }
 

@@ -241,6 +241,7 @@ fn report(invalid: &[(&str, u64)], collected: Collected) -> Report {
         stopped: None,
         guard: &[],
         released: None,
+        preview: None,
         totals: &totals,
         jobs: &jobs,
         failure: None,

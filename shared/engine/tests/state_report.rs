@@ -6,10 +6,12 @@ use std::{collections::BTreeMap, sync::LazyLock};
 
 use backhaul_engine::{
     JobRef, RunId, RunRef,
-    config::{Operation, Quota},
-    document::{Again, Approval, Collected, Failed, Judged, Mapped, Mode, Prediction, Rail, Sample, Stopped},
+    config::{Api, Operation, Quota},
+    document::{
+        Again, Approval, Collected, Examples, Failed, Judged, Mapped, Mode, Prediction, Rail, Sample, Stopped,
+    },
     quota::{Allowance, Limits},
-    report::{Input, JobOutcome, Report, Verdict},
+    report::{Input, JobOutcome, Preview, Report, Verdict},
     taxonomy::{RowClass, classify, codes, job_code, row_error, sentence},
 };
 
@@ -45,6 +47,7 @@ fn report_of<'a>(
         stopped: None,
         guard: &[],
         released: None,
+        preview: None,
         totals,
         jobs,
         failure: None,
@@ -321,6 +324,36 @@ fn a_plan_shows_every_rail_and_how_to_go_past_it() {
     let plan = report_of(Mode::Plan, &totals, &[], |input| input.guard = &rails[1..2]);
     assert_eq!(plan.verdict, Verdict::Green);
     assert!(plan.to_text().contains("  ok    3 keys left the model, and `guard.max_removed` allows 100,000"));
+}
+
+fn preview(api: Api, jobs: usize) -> Preview {
+    let keys = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>();
+    let (added, changed) = (keys(&["C-1", "C-2"]), keys(&["C-3", "C-4", "C-5", "C-6", &"long".repeat(10)]));
+    let examples = Examples { added, changed, removed: Vec::new() };
+    Preview { added: 2, changed: 30_000, examples, jobs, api: Some(api), bytes: 12_345_678, seconds: 80 }
+}
+
+#[test]
+fn a_plan_shows_what_would_be_sent_and_how_to_send_it() {
+    let (mut totals, _) = clean();
+    (totals.unchanged, totals.added) = (969_998, 2);
+    let plan = report_of(Mode::Plan, &totals, &[], |input| {
+        static PREVIEW: LazyLock<Preview> = LazyLock::new(|| preview(Api::Bulk, 2));
+        input.preview = Some(&PREVIEW);
+        input.prediction = Prediction { api_calls: 24, batches: 6 };
+    });
+    assert_eq!(plan.verdict, Verdict::Green);
+    insta::assert_snapshot!(plan.to_text(), @"");
+    let rails = guarded();
+    let one = preview(Api::Rest, 1);
+    let stopped = report_of(Mode::Plan, &totals, &[], |input| {
+        (input.preview, input.guard) = (Some(&one), &rails);
+    });
+    let text = stopped.to_text();
+    assert!(
+        text.contains("  1 job by REST calls, ") && text.matches("backhaul apply").count() == 1,
+        "{text}"
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use engine::{
     Failure, RunId, RunRef,
-    document::{Base, Head, Lease, Mode, Run, Stopped, from_bytes, to_bytes},
+    document::{Base, Head, Lease, Stopped, from_bytes, to_bytes},
     layout,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -56,11 +56,7 @@ async fn stands(store: &Store, run: &RunRef, lease: Option<&Lease>) -> Result<St
 
 /// Whether a run may have sent something that no commit knows of.
 async fn has_sent(store: &Store, run: &RunRef) -> Result<bool, Failure> {
-    if !store.exists(&layout::limits(run, 1)).await? {
-        return Ok(false);
-    }
-    let frozen: Run = store.require(&layout::run(run)).await?;
-    Ok(frozen.mode == Mode::Run && matches!(age(store, run).await?, Some(Age::Current)))
+    Ok(store.exists(&layout::limits(run, 1)).await? && matches!(age(store, run).await?, Some(Age::Current)))
 }
 
 /// Takes the lease for a run, or renews it.

@@ -190,7 +190,8 @@ async fn a_plan_predicts_and_sends_nothing() {
     let world = world(OrgConfig::default()).await;
     let run = world.begin("customers", FIRST, Mode::Plan).await.unwrap();
     world.drive(run).await.unwrap();
-    let text = report(&world, "customers", FIRST).await.to_text();
+    let preview: Report = world.document(&layout::preview_json(&run_ref("customers", FIRST))).await;
+    let text = preview.to_text();
     assert!(text.contains("ALLOWANCES OF THE ORG") && text.contains("API calls"), "{text}");
     assert_eq!(world.org.write_counts("Account"), [0, 0, 0]);
 }

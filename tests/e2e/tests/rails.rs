@@ -9,7 +9,7 @@ use e2e::{
 use emulators::{salesforce::OrgConfig, snowflake::Config};
 use engine::{
     Class, Failure, RunRef,
-    document::{Approval, Head, Judged, Lease, Plan},
+    document::{Approval, Head, Judged, Lease, Mode, Plan},
     layout,
     report::{Report, Verdict},
 };
@@ -247,4 +247,123 @@ async fn a_release_of_another_plan_or_over_another_baseline_lets_nothing_through
     world.parts.store.create_json(&layout::released(&run), &frozen).await.unwrap();
     assert_eq!(world.drive(run).await.unwrap_err().class, Class::Contention);
     assert_eq!(world.org.write_counts("Account"), [150, 6, 0], "each row is written once");
+}
+
+/// A plan that was only looked at.
+async fn planned(world: &World, run: &str) -> RunRef {
+    let run = world.begin("customers", run, Mode::Plan).await.unwrap();
+    world.drive(run.clone()).await.unwrap();
+    run
+}
+
+/// Header and fragments of each job of the plan.
+async fn bytes_of(world: &World, run: &RunRef) -> Vec<Vec<u8>> {
+    let plan = plan(world, run).await;
+    let mut jobs = Vec::new();
+    for job in &plan.jobs {
+        let mut bytes = plan.header.clone().into_bytes();
+        for fragment in &job.fragments {
+            let place = layout::fragment(run, fragment, &fragment.file);
+            bytes.extend(world.parts.store.get(&place).await.unwrap().unwrap().bytes);
+        }
+        jobs.push(bytes);
+    }
+    jobs
+}
+
+fn received(world: &World, from: usize) -> Vec<Vec<u8>> {
+    let jobs = world.org.jobs();
+    jobs[from..].iter().map(|job| world.org.received_csv(&job.id).unwrap().to_vec()).collect()
+}
+
+#[tokio::test]
+async fn what_was_approved_is_byte_for_byte_what_is_sent() {
+    let world = loaded().await;
+    change(&world, "UPDATE CUSTOMER SET C_ADDRESS = 'moved' WHERE C_CUSTKEY <= 6");
+    let run = planned(&world, SECOND).await;
+    let store = &world.parts.store;
+    let preview: Report = world.document(&layout::preview_json(&run)).await;
+    let text = preview.to_text();
+    assert!(text.contains("6  accepted before, and changed since: 1, 2, 3, 4, 5, …"), "{text}");
+    assert!(text.contains("an estimate") && text.contains("ok    0 keys left the model"), "{text}");
+    assert_eq!(seen(&world).1, [150, 0, 0]);
+    let frozen = bytes_of(&world, &run).await;
+    let statement = store.checksum(&layout::submitted(&run)).await.unwrap();
+
+    // What the warehouse says by now does not matter.
+    change(&world, "UPDATE CUSTOMER SET C_ADDRESS = 'moved on' WHERE C_CUSTKEY <= 9");
+    let jobs_before = world.org.jobs().len();
+    let statements = world.snowflake.submitted().len();
+    approval::apply(store, &run, "test").await.unwrap();
+    approval::apply(store, &run, "test again").await.unwrap();
+    assert_eq!(world.drive(run.clone()).await.unwrap().verdict, Verdict::Green);
+    assert_eq!(received(&world, jobs_before), frozen);
+    assert_eq!(bytes_of(&world, &run).await, frozen);
+    assert_eq!(world.org.write_counts("Account"), [150, 6, 0]);
+    assert_eq!(world.snowflake.submitted().len(), statements, "nothing is extracted again");
+    assert_eq!(store.checksum(&layout::submitted(&run)).await.unwrap(), statement);
+    assert_eq!(head(&world).await.run, Some(run.run.clone()));
+    let report: Report = world.document(&layout::report_json(&run)).await;
+    assert_eq!((report.mode, report.counts.updated), (Mode::Run, 6));
+    assert_eq!(world.run("customers", THIRD).await.unwrap().verdict, Verdict::Green);
+    assert_eq!(world.org.write_counts("Account"), [150, 15, 0]);
+}
+
+#[tokio::test]
+async fn a_plan_over_a_baseline_that_has_moved_is_not_sent() {
+    let world = loaded().await;
+    change(&world, "UPDATE CUSTOMER SET C_ADDRESS = 'moved' WHERE C_CUSTKEY <= 6");
+    let (early, late) = (planned(&world, SECOND).await, planned(&world, "20260101T013000Z").await);
+    let store = &world.parts.store;
+    approval::apply(store, &early, "test").await.unwrap();
+    world.run("customers", THIRD).await.unwrap();
+    for failure in
+        [approval::apply(store, &late, "test").await.unwrap_err(), world.drive(early).await.unwrap_err()]
+    {
+        assert_eq!(failure.class, Class::Contention);
+        assert!(failure.message.contains("has committed since"), "{failure}");
+    }
+    assert_eq!(world.org.write_counts("Account"), [150, 6, 0], "each row is written once");
+    assert_eq!(lease(&world).await.unsettled, None);
+}
+
+#[tokio::test]
+async fn only_a_plan_that_was_looked_at_is_applied() {
+    let world = loaded().await;
+    let store = &world.parts.store;
+    let applied = |run: RunRef| async move { approval::apply(store, &run, "test").await.unwrap_err() };
+    let failure = applied(run_ref("customers", FIRST)).await;
+    assert!(failure.message.contains("was not to stop at its plan"), "{failure}");
+    let begun = world.begin("customers", SECOND, Mode::Plan).await.unwrap();
+    assert!(applied(begun).await.message.contains("has not come to the end of its plan"));
+    assert_eq!(applied(run_ref("customers", THIRD)).await.class, Class::Configuration);
+    assert_eq!(lease(&world).await.holder, None);
+}
+
+#[tokio::test]
+async fn a_plan_past_a_rail_is_applied_only_with_a_release() {
+    let world = loaded().await;
+    change(&world, "UPDATE CUSTOMER SET C_ADDRESS = 'moved' WHERE C_CUSTKEY <= 6");
+    world.edit_sync("customers", |text| with_guard(&text, "max_changes: 5"));
+    let run = planned(&world, SECOND).await;
+    let preview: Report = world.document(&layout::preview_json(&run)).await;
+    assert_eq!(preview.verdict, Verdict::Attention);
+    let event = serde_json::json!({ "sync": run.sync, "run": run.run, "mode": "apply" });
+    let event = || serde_json::from_value(event.clone()).unwrap();
+    let due = dispatch::handle(&world.parts.store, &world.syncs, event()).await.unwrap();
+    let started = std::sync::Mutex::new(Vec::new());
+    dispatch::start(due, |name, input| {
+        started.lock().unwrap().push((name, input));
+        std::future::ready(Ok(()))
+    })
+    .await
+    .unwrap();
+    let input = format!(r#"{{"sync":"customers","run":"{SECOND}"}}"#);
+    assert_eq!(started.into_inner().unwrap(), [(format!("customers-{SECOND}-apply"), input)]);
+    assert_eq!(world.drive(run.clone()).await.unwrap_err().class, Class::Guard);
+    assert_eq!(lease(&world).await.unsettled, None, "nothing was sent");
+    approval::release(&world.parts.store, &run, "test").await.unwrap();
+    assert_eq!(world.drive(run).await.unwrap().verdict, Verdict::Green);
+    assert_eq!(world.org.write_counts("Account"), [150, 6, 0]);
+    assert_equal(&world.snowflake, &world.org, CUSTOMER, "Account", &CUSTOMERS);
 }
