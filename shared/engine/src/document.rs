@@ -201,7 +201,13 @@ pub struct Mapped {
     pub changed: u64,
     /// Keys of the baseline that the model no longer holds.
     pub removed: u64,
-    /// What is to be sent, in key order.
+    /// Those of them whose records are to be removed: rows to send, which are no rows of the model.
+    #[serde(default)]
+    pub removing: u64,
+    /// Those of them whose removal Salesforce refused before.
+    #[serde(default)]
+    pub removals_held: u64,
+    /// What is to be sent, in key order; of removals apart.
     pub fragments: Vec<Fragment>,
     /// A few invalid rows for the report: key and reason, never a value.
     pub samples: Vec<Sample>,
@@ -220,6 +226,9 @@ pub struct Fragment {
     /// with rows of one group never run at the same time.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub group: u32,
+    /// The rows are removals: see [`Plan::removal`].
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub removes: bool,
     /// File name in that folder; the segment of its keys has the same name with `.sent.zst`.
     pub file: String,
     /// Rows.
@@ -254,6 +263,9 @@ pub struct Plan {
     pub external_id: String,
     /// The header line of every job, with its line feed.
     pub header: String,
+    /// How the jobs of removals differ; none when there are no such jobs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removal: Option<RemovalPlan>,
     /// The jobs, by number.
     pub jobs: Vec<PlannedJob>,
     /// What loading them will take of the org's allowances.
@@ -261,6 +273,26 @@ pub struct Plan {
     pub prediction: Prediction,
     /// The counts of all chunks together (without fragments and samples); all zero after the first wave.
     pub totals: Mapped,
+}
+
+/// How the jobs of removals differ from the others of a [`Plan`]: their key field is `Id`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovalPlan {
+    /// The operation, in the vendor's spelling.
+    pub operation: String,
+    /// The header line, with its line feed.
+    pub header: String,
+}
+
+/// What a job sends its rows as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form<'p> {
+    /// The operation, in the vendor's spelling.
+    pub operation: &'p str,
+    /// The key field, which is also the first CSV column.
+    pub key: &'p str,
+    /// The header line, with its line feed.
+    pub header: &'p str,
 }
 
 /// What a load takes of the org's allowances of 24 hours.
@@ -281,6 +313,9 @@ pub struct PlannedJob {
     /// Jobs of one turn run side by side; a turn begins when the one before is collected.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub turn: u32,
+    /// The rows are removals: see [`Plan::removal`].
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub removes: bool,
     /// Its fragments, in key order.
     pub fragments: Vec<Fragment>,
     /// Rows in all.
@@ -382,6 +417,17 @@ impl Chunk {
     }
 }
 
+impl Plan {
+    /// What a job of this plan sends its rows as.
+    #[must_use]
+    pub fn form(&self, job: &PlannedJob) -> Form<'_> {
+        match &self.removal {
+            Some(RemovalPlan { operation, header }) if job.removes => Form { operation, key: "Id", header },
+            _ => Form { operation: &self.operation, key: &self.external_id, header: &self.header },
+        }
+    }
+}
+
 impl JobEnd {
     /// The state of a job that Salesforce no longer knows.
     pub const NOT_FOUND: &str = "NotFound";
@@ -454,6 +500,11 @@ impl Collected {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
 fn is_zero(number: &u32) -> bool {
     *number == 0
 }
