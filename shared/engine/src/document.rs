@@ -47,9 +47,45 @@ pub struct Base {
     pub head: Head,
 }
 
+/// The format of a document that is replaced: [`Head`] and [`Lease`].
+///
+/// It is raised when a document learns something that must not be lost. Whoever does not know a format may read the
+/// document as far as it goes, and replaces it by nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Format(u32);
+
+impl Format {
+    /// What this version writes.
+    pub const CURRENT: Self = Self(1);
+
+    /// Passes a format that this version knows.
+    ///
+    /// # Errors
+    /// [`crate::Class::Configuration`] naming the document when a newer version has written it.
+    pub fn require_known(self, place: &str) -> Result<(), Failure> {
+        let Self(current) = Self::CURRENT;
+        if self.0 <= current {
+            return Ok(());
+        }
+        let message = format!("`{place}` has format {}, this version knows {current}", self.0);
+        Err(Failure::configuration(message)
+            .hint("a newer version of Backhaul has written it: deploy that one"))
+    }
+}
+
+impl Default for Format {
+    fn default() -> Self {
+        Self::CURRENT
+    }
+}
+
 /// `head.json`: the commit of the last run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
+    /// The format of this document.
+    #[serde(default)]
+    pub format: Format,
     /// The run that wrote it; none before the first.
     pub run: Option<RunId>,
     /// The baseline in key order, without gaps or overlaps between segments.
@@ -89,6 +125,9 @@ pub struct SegmentRef {
 /// `lease.json`: who may run the sync. Replaced only by compare-and-set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
+    /// The format of this document.
+    #[serde(default)]
+    pub format: Format,
     /// The run that holds it; none when it was given back.
     pub holder: Option<RunId>,
     /// When it may be taken from a holder that died.
@@ -500,11 +539,11 @@ impl Collected {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
 fn is_false(value: &bool) -> bool {
     !value
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
 fn is_zero(number: &u32) -> bool {
     *number == 0
 }
