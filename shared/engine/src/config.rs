@@ -5,6 +5,7 @@
 //! [`crate::mapping::Mapping::resolve`]. The same type is frozen in `run.json`.
 
 mod check;
+mod guard;
 mod problem;
 mod share;
 mod source;
@@ -15,8 +16,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Failure, cursor, document::Watermark, mapping::WhenNull};
+use crate::{Failure, cursor, document::Watermark, fresh, mapping::WhenNull};
 
+pub use guard::{Fresh, Guard, Span};
 pub use problem::{ConfigErrors, Place, Problem};
 pub use share::Share;
 pub(crate) use {problem::failure, sql::identifier, suggest::closest};
@@ -51,6 +53,9 @@ pub struct Sync {
     /// What a run leaves of the org's allowances for everyone else.
     #[serde(default)]
     pub quota: Quota,
+    /// What a run may change without a person's leave.
+    #[serde(default)]
+    pub guard: Guard,
 }
 
 /// When a sync runs.
@@ -98,6 +103,9 @@ pub struct Model {
     /// the model are then not noticed, and neither is an older row with the key of a new one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<Cursor>,
+    /// How old the model may be: a load that stopped behind a view leaves rows that look well and are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fresh: Option<Fresh>,
 }
 
 /// The column that says when a row last changed.
@@ -375,8 +383,8 @@ impl Sync {
     ///
     /// It takes only the columns that are used, so that others cost nothing, and orders by the bytes of the
     /// key's text, whatever collation the account or the column has. The query stands on lines of its
-    /// own, so that a comment at its end swallows nothing. With a cursor the greatest value of its column
-    /// comes with each row: of exactly the rows that were read.
+    /// own, so that a comment at its end swallows nothing. The greatest value of the column of a cursor, and of that
+    /// of `fresh`, comes with each row: of exactly the rows that were read.
     ///
     /// <https://docs.snowflake.com/en/sql-reference/collation>
     ///
@@ -392,8 +400,12 @@ impl Sync {
             Some(cursor) => cursor.clauses(watermark)?,
             None => Default::default(),
         };
+        let newest = match &self.model.fresh {
+            Some(fresh) => greatest_of(&fresh.column, fresh::COLUMN),
+            None => String::new(),
+        };
         Ok(format!(
-            "SELECT {}{greatest}\nFROM (\n{rows}\n) AS \"model\"{since}\n\
+            "SELECT {}{greatest}{newest}\nFROM (\n{rows}\n) AS \"model\"{since}\n\
              ORDER BY COLLATE({}::VARCHAR, 'utf8') NULLS LAST",
             columns.join(", "),
             columns[0]
@@ -411,8 +423,13 @@ impl Cursor {
             }
             None => String::new(),
         };
-        Ok((format!(", MAX({column}) OVER () AS \"{}\"", cursor::COLUMN), since))
+        Ok((greatest_of(&self.column, cursor::COLUMN), since))
     }
+}
+
+/// One more column of the result: the greatest value of a column, the same in every row.
+fn greatest_of(column: &str, named: &str) -> String {
+    format!(", MAX({}) OVER () AS \"{named}\"", sql::quoted(&identifier(column)))
 }
 
 /// The long form of a [`Value`], before it is known which of the two it is.

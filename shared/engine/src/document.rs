@@ -190,6 +190,10 @@ pub struct Extracted {
     /// How far the cursor column came in this result; none without a cursor, or without rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<Watermark>,
+    /// How old the model was when the statement was submitted, in seconds; none when the sync does not ask, or
+    /// without rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age: Option<u64>,
 }
 
 /// `chunks/<n>.scan.json`: what was found in a partition while it was copied.
@@ -246,10 +250,27 @@ pub struct Mapped {
     /// Those of them whose removal Salesforce refused before.
     #[serde(default)]
     pub removals_held: u64,
+    /// Cells that are sent as NULL in records accepted before, by field.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub cleared: BTreeMap<String, u64>,
+    /// A few keys of what would change, for the preview of a plan.
+    #[serde(default)]
+    pub examples: Examples,
     /// What is to be sent, in key order; of removals apart.
     pub fragments: Vec<Fragment>,
     /// A few invalid rows for the report: key and reason, never a value.
     pub samples: Vec<Sample>,
+}
+
+/// A few keys of each kind of change, the first in key order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Examples {
+    /// Of rows never accepted before.
+    pub added: Vec<String>,
+    /// Of rows accepted before with other content.
+    pub changed: Vec<String>,
+    /// Keys of the baseline that the model no longer holds.
+    pub removed: Vec<String>,
 }
 
 /// Mapped CSV rows of one chunk, without a header, and beside it the segment of their keys.
@@ -312,6 +333,52 @@ pub struct Plan {
     pub prediction: Prediction,
     /// The counts of all chunks together (without fragments and samples); all zero after the first wave.
     pub totals: Mapped,
+    /// What the guard rails say of the first wave.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guard: Vec<Judged>,
+}
+
+/// What a guard rail says of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Judged {
+    /// The rail.
+    pub rail: Rail,
+    /// What it allows: the most, or the least.
+    pub limit: u64,
+    /// What there is.
+    pub found: u64,
+    /// The field it was found in, where one is meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+}
+
+/// A guard rail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rail {
+    /// A model without rows over a baseline with some.
+    EmptyModel,
+    /// `guard.min_rows`.
+    MinRows,
+    /// `model.fresh.max_age`, in seconds.
+    MaxAge,
+    /// `guard.max_changes`.
+    MaxChanges,
+    /// `guard.max_created`.
+    MaxCreated,
+    /// `guard.max_removed`.
+    MaxRemoved,
+    /// `guard.max_cleared`, for the field with the most.
+    MaxCleared,
+}
+
+/// `released.json`: a person has let a plan through that goes past a guard rail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    /// The checksum of `plan-1.json`, as lower-case hexadecimal XXH3-64: this plan and no other.
+    pub plan: String,
+    /// Who approved it, or from where.
+    pub by: String,
 }
 
 /// How the jobs of removals differ from the others of a [`Plan`]: their key field is `Id`.
@@ -507,6 +574,21 @@ impl Mapped {
     #[must_use]
     pub fn invalid_rows(&self) -> u64 {
         self.invalid.values().sum()
+    }
+}
+
+impl Examples {
+    /// Most keys of each kind.
+    pub const MOST: usize = 5;
+
+    /// Adds those of the next chunk.
+    pub fn extend(&mut self, next: &Self) {
+        let add = |keys: &mut Vec<String>, next: &[String]| {
+            keys.extend(next.iter().take(Self::MOST.saturating_sub(keys.len())).cloned());
+        };
+        add(&mut self.added, &next.added);
+        add(&mut self.changed, &next.changed);
+        add(&mut self.removed, &next.removed);
     }
 }
 

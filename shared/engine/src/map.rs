@@ -38,11 +38,12 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     Failure, Fingerprint,
+    collections::NULL,
     config::{Operation, Selection},
     csv,
-    document::{Chunk, Fragment, Mapped, Sample},
+    document::{Chunk, Examples, Fragment, Mapped, Sample},
     fingerprint::Fingerprints,
-    mapping::{KeyRule, Mapping, Removal, Source},
+    mapping::{Assignment, KeyRule, Mapping, Removal, Source},
     partition::{Row, Rows},
     segment::{Entry, Segments, Writer, without_checksum},
     value::{self, Fault},
@@ -128,6 +129,8 @@ struct Pending {
     csv: Vec<u8>,
     /// The group of its parent, from 1; 0 without groups.
     group: u32,
+    /// The assignments that clear their field, by place.
+    cleared: Vec<usize>,
     faults: Vec<Fault>,
 }
 
@@ -236,6 +239,7 @@ impl Pending {
     fn convert(&mut self, mapping: &Mapping, row: &Row<'_>) {
         self.csv.clear();
         self.faults.clear();
+        self.cleared.clear();
         self.group = 0;
         for (place, assignment) in mapping.assignments.iter().enumerate() {
             if place > 0 {
@@ -251,6 +255,9 @@ impl Pending {
                 self.fault("broken_text", &assignment.header, reason);
             } else if let Err(fault) = value::write(assignment, row.cell(index), &mut self.csv) {
                 self.faults.push(fault);
+            }
+            if self.csv[start..] == *NULL.as_bytes() {
+                self.cleared.push(place);
             }
             if place == 0 && self.faults.is_empty() {
                 self.check_key(&assignment.header, mapping.operation);
@@ -367,9 +374,12 @@ struct Output<'a> {
     emit: &'a mut dyn FnMut(Piece) -> Result<(), Failure>,
     chunk: u32,
     operation: Operation,
+    assignments: &'a [Assignment],
     /// Every row is sent, changed or not.
     all: bool,
     mapped: Mapped,
+    /// Cells that clear their field in records accepted before, by the place of the assignment.
+    cleared: Vec<u64>,
     /// The fragments being filled: one, or one for each group, and the last for removals.
     open: Vec<Open>,
     removals: Option<Removals>,
@@ -421,7 +431,11 @@ struct Listing {
 }
 
 impl<'a> Output<'a> {
-    fn new(mapping: &Mapping, chunk: &Chunk, emit: &'a mut dyn FnMut(Piece) -> Result<(), Failure>) -> Self {
+    fn new(
+        mapping: &'a Mapping,
+        chunk: &Chunk,
+        emit: &'a mut dyn FnMut(Piece) -> Result<(), Failure>,
+    ) -> Self {
         let (groups, limit) = match mapping.group_by {
             Some(_) => (1..=GROUPS, GROUP_BYTES),
             None => (0..=0, PIECE_BYTES),
@@ -430,8 +444,10 @@ impl<'a> Output<'a> {
             emit,
             chunk: chunk.chunk,
             operation: mapping.operation,
+            assignments: &mapping.assignments,
             all: mapping.send == Selection::All,
             mapped: Mapped::default(),
+            cleared: vec![0; mapping.assignments.len()],
             open: groups.map(|group| Open::new(group, false)).chain([Open::new(0, true)]).collect(),
             removals: mapping.removal.as_ref().map(|removal| Removals::new(removal, &mapping.key)),
             limit,
@@ -461,10 +477,26 @@ impl<'a> Output<'a> {
             self.mapped.held += 1;
             return self.held.add(&[&row.key, refused.code], self.emit);
         }
-        *(if accepted.is_none() { &mut self.mapped.added } else { &mut self.mapped.changed }) += 1;
+        self.count(row, accepted.is_some());
         let id = known.as_ref().and_then(|entry| entry.id);
         let place = row.group.saturating_sub(1) as usize;
         self.send(place, &row.csv, &Entry { key: &row.key, accepted: Some(fingerprint), id, refused: None })
+    }
+
+    /// Counts a row that is sent.
+    fn count(&mut self, row: &Pending, accepted_before: bool) {
+        let Mapped { added, changed, examples, .. } = &mut self.mapped;
+        let (rows, keys) = match accepted_before {
+            false => (added, &mut examples.added),
+            true => (changed, &mut examples.changed),
+        };
+        *rows += 1;
+        if keys.len() < Examples::MOST {
+            keys.push(row.key.clone());
+        }
+        for &place in row.cleared.iter().filter(|_| accepted_before) {
+            self.cleared[place] += 1;
+        }
     }
 
     fn send(&mut self, place: usize, csv: &[u8], sent: &Entry<'_>) -> Result<(), Failure> {
@@ -498,6 +530,9 @@ impl<'a> Output<'a> {
     /// can be removed but the entry.
     fn left(&mut self, entry: &Entry<'_>) -> Result<(), Failure> {
         self.mapped.removed += 1;
+        if self.mapped.examples.removed.len() < Examples::MOST {
+            self.mapped.examples.removed.push(entry.key.to_owned());
+        }
         match (&self.removals, entry.accepted, entry.id) {
             (Some(_), Some(_), Some(id)) => self.remove(entry, id),
             _ => self.removed(entry),
@@ -576,6 +611,8 @@ impl<'a> Output<'a> {
         self.close_removed()?;
         self.invalid.close(self.emit)?;
         self.held.close(self.emit)?;
+        let fields = self.assignments.iter().map(|assignment| assignment.header.clone());
+        self.mapped.cleared = fields.zip(self.cleared).filter(|(_, cells)| *cells > 0).collect();
         Ok(self.mapped)
     }
 }

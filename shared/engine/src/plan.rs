@@ -30,15 +30,11 @@ pub const BULK_FROM_ROWS: u64 = 2_000;
 /// jobs as that order and the groups allow. Without changes there are no jobs.
 ///
 /// # Errors
-/// [`crate::Class::Guard`] when the model is empty and the baseline is not; [`crate::Class::Configuration`] when
-/// `load.max_job_bytes` is more than Salesforce takes or less than one fragment; [`crate::Class::Bug`] when the
-/// counts of a chunk do not add up or fragments are out of order.
+/// [`crate::Class::Configuration`] when `load.max_job_bytes` is more than Salesforce takes or less than one fragment;
+/// [`crate::Class::Bug`] when the counts of a chunk do not add up or fragments are out of order.
 pub fn plan(sync: &Sync, mapping: &Mapping, chunks: &[Mapped]) -> Result<Plan, Failure> {
     chunks.iter().enumerate().try_for_each(|(number, chunk)| check_counts(number, chunk))?;
     let totals = total(chunks);
-    if !mapping.narrowed {
-        guard(&totals)?;
-    }
     let header = header(sync, mapping)?;
     let removal = mapping.removal.as_ref().map(|removal| removal_plan(removal, mapping));
     let headers = Headers { rows: header.len() as u64, removals: removal_header(removal.as_ref()) };
@@ -48,7 +44,8 @@ pub fn plan(sync: &Sync, mapping: &Mapping, chunks: &[Mapped]) -> Result<Plan, F
     let object = sync.destination.object.clone();
     let operation = sync.destination.operation.vendor().to_owned();
     let removal = removal.filter(|_| totals.removing > 0);
-    Ok(Plan { wave: 1, object, operation, external_id, header, removal, jobs, prediction, totals })
+    let guard = Vec::new();
+    Ok(Plan { wave: 1, object, operation, external_id, header, removal, jobs, prediction, totals, guard })
 }
 
 fn removal_plan(removal: &Removal, mapping: &Mapping) -> RemovalPlan {
@@ -77,7 +74,8 @@ pub fn next_wave(sync: &Sync, before: &Plan, collected: &[Collected]) -> Result<
     let removals = removal_header(before.removal.as_ref());
     let jobs = pack(sync, fragments.into_iter(), Headers { rows: before.header.len() as u64, removals })?;
     let prediction = quota::predict(&jobs);
-    let plan = Plan { wave: before.wave + 1, jobs, prediction, totals: Mapped::default(), ..before.clone() };
+    let (totals, guard) = Default::default();
+    let plan = Plan { wave: before.wave + 1, jobs, prediction, totals, guard, ..before.clone() };
     Ok(Some(plan))
 }
 
@@ -97,20 +95,12 @@ pub fn total(chunks: &[Mapped]) -> Mapped {
         totals.removed += chunk.removed;
         totals.removing += chunk.removing;
         totals.removals_held += chunk.removals_held;
+        for (field, cells) in &chunk.cleared {
+            *totals.cleared.entry(field.clone()).or_default() += cells;
+        }
+        totals.examples.extend(&chunk.examples);
     }
     totals
-}
-
-/// An empty model is a broken view more often than an empty business.
-fn guard(totals: &Mapped) -> Result<(), Failure> {
-    if totals.read > 0 || totals.removed == 0 {
-        return Ok(());
-    }
-    Err(Failure::guard(format!(
-        "the model returned no rows, but {} records were loaded by earlier runs",
-        totals.removed
-    ))
-    .hint("check the model's query, its role and the load behind it; nothing was sent"))
 }
 
 fn check_counts(number: usize, chunk: &Mapped) -> Result<(), Failure> {

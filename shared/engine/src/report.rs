@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    JobRef, RunId, RunRef, SyncName,
+    Class, JobRef, RunId, RunRef, SyncName,
     config::{Api, Operation, Quota, Share},
-    document::{Collected, Failed, Mapped, Mode, PlannedJob, Prediction, Sample, Stopped},
+    document::{Approval, Collected, Failed, Judged, Mapped, Mode, PlannedJob, Prediction, Sample, Stopped},
     layout,
     quota::{self, Allowance, Limits},
     taxonomy,
@@ -39,6 +39,10 @@ pub struct Input<'a> {
     pub quota: &'a Quota,
     /// Why the sync stands still from now on, if it does.
     pub stopped: Option<&'a Stopped>,
+    /// What the guard rails say of the plan.
+    pub guard: &'a [Judged],
+    /// Who let it through all the same, if somebody did.
+    pub released: Option<&'a Approval>,
     /// The counts of all chunks together; its samples, if any, are those of the invalid rows.
     pub totals: &'a Mapped,
     /// What became of the jobs that were collected, in order.
@@ -106,6 +110,12 @@ pub struct Report {
     /// Why the sync stands still from now on, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<Stopped>,
+    /// What the guard rails say of the plan.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guard: Vec<Judged>,
+    /// Who let it through all the same, if somebody did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub released: Option<Approval>,
     /// Why the run failed, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failed>,
@@ -241,6 +251,8 @@ impl Report {
             allowances: Allowances::new(input),
             jobs,
             stopped: input.stopped.cloned(),
+            guard: input.guard.to_vec(),
+            released: input.released.cloned(),
             failure: input.failure.cloned(),
             folder: layout::run_folder(input.run),
         }
@@ -252,6 +264,7 @@ impl Report {
         let mut page = Page::default();
         self.headline(&mut page);
         self.why_it_failed(&mut page);
+        self.guard_rails(&mut page);
         self.why_it_stands_still(&mut page);
         self.ledger(&mut page);
         self.why_not_written(&mut page);
@@ -278,6 +291,9 @@ impl Report {
 
     fn advice(&self) -> &'static str {
         match self.verdict {
+            _ if self.mode == Mode::Plan && self.verdict.is_well() && self.is_over() => {
+                "Nothing was sent. A guard rail stops this plan: see below."
+            }
             Verdict::Green if self.mode == Mode::Plan => "Nothing was sent. Every row is accounted for.",
             Verdict::Attention if self.mode == Mode::Plan => {
                 "Nothing was sent. Some rows would not be: see below why."
@@ -293,6 +309,9 @@ impl Report {
             Verdict::Unbalanced => {
                 "The counts below contradict each other. Do not rely on this run, and report it as a bug."
             }
+            Verdict::Failed if self.is_guarded() => {
+                "A guard rail stopped the run before anything was sent: a person has to look."
+            }
             Verdict::Failed => {
                 "Nothing was committed: the next run starts from the same baseline and sends what is missing."
             }
@@ -300,9 +319,53 @@ impl Report {
     }
 
     fn why_it_failed(&self, page: &mut Page) {
-        let Some(failure) = &self.failure else { return };
+        let Some(failure) = self.failure.as_ref().filter(|_| !self.is_guarded()) else { return };
         page.title("FAILURE");
         page.wrapped("  ", &format!("{}: {}", clean(&failure.error, 60), clean(&failure.cause, 1000)));
+    }
+
+    /// The run was stopped by a guard rail, and by nothing else.
+    fn is_guarded(&self) -> bool {
+        let by_rail = self.failure.as_ref().is_some_and(|failure| failure.error == Class::Guard.name());
+        by_rail && self.released.is_none() && self.is_over()
+    }
+
+    fn is_over(&self) -> bool {
+        self.guard.iter().any(Judged::is_over)
+    }
+
+    /// A plan is shown with every rail; of a run only those are worth a word that it went past.
+    fn guard_rails(&self, page: &mut Page) {
+        let preview = self.mode == Mode::Plan;
+        if !preview && !self.is_over() || self.guard.is_empty() {
+            return;
+        }
+        page.title("GUARD RAILS");
+        for judged in self.guard.iter().filter(|judged| preview || judged.is_over()) {
+            let mark = if judged.is_over() { "stop" } else { "ok" };
+            page.wrapped_after(&format!("  {mark:<4}  "), &judged.sentence());
+        }
+        match &self.released {
+            Some(released) => page.wrapped("  ", &format!("Released by {}.", clean(&released.by, 60))),
+            None if self.is_over() => self.how_to_release(page),
+            None => {}
+        }
+    }
+
+    fn how_to_release(&self, page: &mut Page) {
+        let Self { sync, run, .. } = self;
+        page.wrapped(
+            "  ",
+            "Nothing was sent. If the change is right, release this very plan, and it is sent:",
+        );
+        let verb = if self.mode == Mode::Plan { "apply" } else { "run" };
+        page.line(&format!("    backhaul {verb} {sync} --run {run} --release"));
+        if self.mode == Mode::Run {
+            let event = format!(r#"{{"sync":"{sync}","run":"{run}","wave":1,"release":true}}"#);
+            page.wrapped("  ", "or call the function `plan` with this event, and redrive the execution:");
+            page.line(&format!("    {event}"));
+        }
+        page.wrapped("  ", "If it is not, mend the model: the next run compares with the same baseline.");
     }
 
     fn why_it_stands_still(&self, page: &mut Page) {
@@ -350,7 +413,7 @@ impl Report {
         let counts = &self.counts;
         let mirror = self.operation == Operation::Mirror;
         let (first, next) = if mirror { ("", "") } else { ("└─ ", "   ") };
-        if self.mode == Mode::Plan {
+        if self.mode == Mode::Plan || self.is_guarded() {
             return page.count(counts.sent, &format!("{first}to be sent"));
         }
         page.count(counts.sent, &format!("{first}sent"));
@@ -592,11 +655,18 @@ fn verdict(input: &Input<'_>, counts: &Counts) -> Verdict {
         Verdict::Stopped
     } else if counts.unprocessed + counts.missing > 0 {
         Verdict::Incomplete
-    } else if counts.invalid + counts.held + counts.removals_held + counts.rejected > 0 {
+    } else if counts.invalid + counts.held + counts.removals_held + counts.rejected > 0
+        || is_stopped_plan(input)
+    {
         Verdict::Attention
     } else {
         Verdict::Green
     }
+}
+
+/// A plan that a guard rail would keep from being sent.
+fn is_stopped_plan(input: &Input<'_>) -> bool {
+    input.mode == Mode::Plan && input.guard.iter().any(Judged::is_over)
 }
 
 fn adds_up(job: &Collected) -> bool {
@@ -690,12 +760,19 @@ impl Page {
 
     /// The text over as many lines as it needs, each indented.
     fn wrapped(&mut self, indent: &str, text: &str) {
-        let room = WIDTH - indent.chars().count();
+        self.wrapped_after(indent, text);
+    }
+
+    /// The same with something in front of the first line, and as much room in front of the others.
+    fn wrapped_after(&mut self, first: &str, text: &str) {
+        let mut indent = first.to_owned();
+        let room = WIDTH - first.chars().count();
         let mut line = String::new();
         for word in text.split_whitespace() {
             let word = clip(word, room);
             if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > room {
                 self.line(&format!("{indent}{line}"));
+                indent = " ".repeat(first.chars().count());
                 line.clear();
             }
             if !line.is_empty() {
@@ -722,7 +799,8 @@ fn clip(text: &str, most: usize) -> String {
     text.chars().take(most - 1).chain(['…']).collect()
 }
 
-fn thousands(number: u64) -> String {
+/// The number with commas.
+pub(crate) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (place, digit) in digits.char_indices() {

@@ -160,6 +160,9 @@ model:
   cursor:
     column: updated_at
     overlap: 300 # what is committed up to five minutes late is read all the same
+  fresh:
+    column: loaded_at
+    max_age: 26h # the warehouse loads once a day
 key:
   column: contact_id # read as CONTACT_ID
   field: Contact_Key__c
@@ -187,6 +190,12 @@ load:
 quota:
   keep_api_calls: 20%
   keep_batches: 1000
+guard:
+  max_changes: 20%
+  max_created: 5000
+  max_removed: 5%
+  max_cleared: 500
+  min_rows: 90%
 "##;
 
 const HEAD: &str = "\

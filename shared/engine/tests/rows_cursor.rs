@@ -186,6 +186,7 @@ fn extracted(narrowed: bool, found: Option<&str>) -> Extracted {
         partitions: Vec::new(),
         mapping: Mapping { narrowed, operation: Operation::Upsert, ..Mapping::new(rule, Vec::new()) },
         cursor: found.map(|value| watermark(ColumnKind::Fixed, value)),
+        age: None,
     }
 }
 
@@ -243,6 +244,8 @@ fn report(invalid: &[(&str, u64)], collected: Collected) -> Report {
         limits: None,
         quota: &Quota::default(),
         stopped: None,
+        guard: &[],
+        released: None,
         totals: &totals,
         jobs: &jobs,
         failure: None,

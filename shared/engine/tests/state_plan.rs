@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use backhaul_engine::{
     Class, JobRef,
-    config::{Api, Destination, Key, Load, Model, Operation, Quota, Sync},
+    config::{Api, Destination, Guard, Key, Load, Model, Operation, Quota, Sync},
     contract::ColumnKind,
     document::{Again, Chunk, Collected, Fragment, Mapped, Scan},
     manifest::manifest,
@@ -29,6 +29,7 @@ fn sync(max_job_bytes: u64) -> Sync {
             schema: None,
             timeout_seconds: 60,
             cursor: None,
+            fresh: None,
         },
         key: Key { column: "ID".to_owned(), field: "Ext__c".to_owned() },
         destination: Destination {
@@ -39,6 +40,7 @@ fn sync(max_job_bytes: u64) -> Sync {
         mapping: BTreeMap::new(),
         load: Load { max_job_bytes, ..Load::default() },
         quota: Quota::default(),
+        guard: Guard::default(),
     }
 }
 
@@ -223,16 +225,6 @@ fn the_header_is_quoted_where_it_must_be() {
     let made = plan(&sync(1000), &mapping(&names), &[]).unwrap();
     assert_eq!(made.header, "Ext__c,Owner.Email,User:Owner.Email,\"a,b\",\"say \"\"x\"\"\"\n");
     assert_eq!(plan(&sync(1000), &mapping(&["Name"]), &[]).unwrap_err().class, Class::Bug);
-}
-
-#[test]
-fn an_empty_model_over_a_baseline_stops_the_run() {
-    let gone = Mapped { removed: 3, ..Mapped::default() };
-    let failure = plan(&sync(1000), &mapping(&["Ext__c"]), std::slice::from_ref(&gone)).unwrap_err();
-    assert_eq!(failure.class, Class::Guard);
-    assert!(failure.hint.is_some());
-    let one_left = Mapped { read: 1, unchanged: 1, ..Mapped::default() };
-    assert!(plan(&sync(1000), &mapping(&["Ext__c"]), &[gone, one_left]).is_ok());
 }
 
 #[test]

@@ -54,7 +54,8 @@ impl Stages<'_> {
     }
 
     async fn plan(&self, wave: u32) -> Result<plan::Output, Failure> {
-        let event = plan::Event { sync: self.run.sync.clone(), run: self.run.run.clone(), wave };
+        let event =
+            plan::Event { sync: self.run.sync.clone(), run: self.run.run.clone(), wave, release: false };
         plan::handle(&self.world.parts.store, &self.world.parts.salesforce, event).await
     }
 

@@ -96,6 +96,9 @@ impl Faults {
         if model.cursor.as_ref().is_some_and(|cursor| cursor.column.trim().is_empty()) {
             self.add(&["model", "cursor", "column"], Part::Key, "the name of the column is empty", "");
         }
+        if model.fresh.as_ref().is_some_and(|fresh| fresh.column.trim().is_empty()) {
+            self.add(&["model", "fresh", "column"], Part::Key, "the name of the column is empty", "");
+        }
         let names = [
             ("warehouse", &model.warehouse),
             ("role", &model.role),

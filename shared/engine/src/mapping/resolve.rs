@@ -11,7 +11,7 @@ use crate::{
     Failure,
     config::{OnRemoved, Operation, Problem, Sync, Value, closest, failure, identifier},
     contract::{Column, ColumnKind, Field, Object, Objects},
-    cursor, value,
+    cursor, fresh, value,
 };
 
 /// Lookups with more types than this must name theirs: describing every parent would cost too many calls.
@@ -86,6 +86,7 @@ impl Mapping {
         let mut resolver = Resolver { sync, columns, object, objects, parent: None, problems: Vec::new() };
         resolver.object();
         resolver.cursor();
+        resolver.fresh();
         let key = resolver.key();
         let mut assignments = resolver.assignments();
         resolver.required();
@@ -170,6 +171,17 @@ impl<'r> Resolver<'r> {
             self.problem(
                 Problem::new(path, message).hint("a cursor is a timestamp, a date or a whole number"),
             );
+        }
+    }
+
+    fn fresh(&mut self) {
+        let Some(fresh) = &self.sync.model.fresh else { return };
+        let path = "model.fresh.column";
+        let Some((_, column)) = self.column(path, &format!("\"{}\"", fresh::COLUMN)) else { return };
+        if !fresh::is_usable(&column.kind) {
+            let (name, kind) = (identifier(&fresh.column), kind_name(&column.kind));
+            let message = format!("column `{name}` is a `{kind}`");
+            self.problem(Problem::new(path, message).hint("a timestamp or a date says how old a row is"));
         }
     }
 
