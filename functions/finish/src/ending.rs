@@ -117,7 +117,8 @@ pub(crate) async fn add_up(store: &Store, run: &RunRef, failed: Option<&Failed>)
     let mut totals = plans.first().map(|plan| plan.totals.clone()).unwrap_or_default();
     totals.samples = invalid_samples(store, run, totals.invalid_rows()).await?;
     let jobs = jobs(store, run, &plans).await?;
-    let stopped = stop::stopped(&run.run, totals.sent(), jobs.iter().map(|job| &job.collected));
+    let stopped =
+        stop::stopped(&run.run, totals.sent() + totals.removing, jobs.iter().map(|job| &job.collected));
     let released: Option<Approval> = store.get_json(&layout::released(run)).await?;
     Ok(Report::new(&Input {
         run,

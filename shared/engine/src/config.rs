@@ -148,6 +148,20 @@ pub struct Destination {
     /// What is done with a row.
     #[serde(default)]
     pub operation: Operation,
+    /// What `mirror` does with the record of a row that has left the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_removed: Option<OnRemoved>,
+}
+
+/// What becomes of the record of a row that has left the model: `delete`, or `{clear: [Status__c]}`. The record is
+/// the one that this sync has written, by its Salesforce id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnRemoved {
+    /// It is deleted.
+    Delete,
+    /// These fields are set to null, and the record stays.
+    Clear(Vec<String>),
 }
 
 /// What is done with a row.
@@ -161,6 +175,8 @@ pub enum Operation {
     Insert,
     /// Update the record, never create one. The key field is `Id`.
     Update,
+    /// As upsert, and `on_removed` says what becomes of the records of rows that have left the model.
+    Mirror,
     /// Delete the record, once for each key. The key field is `Id`, and nothing is mapped.
     Delete,
     /// Delete the record past the recycle bin, once for each key. The key field is `Id`, and nothing is mapped.
@@ -172,7 +188,7 @@ impl Operation {
     #[must_use]
     pub const fn vendor(self) -> &'static str {
         match self {
-            Self::Upsert => "upsert",
+            Self::Upsert | Self::Mirror => "upsert",
             Self::Insert => "insert",
             Self::Update => "update",
             Self::Delete => "delete",
@@ -185,6 +201,7 @@ impl Operation {
     pub const fn word(self) -> &'static str {
         match self {
             Self::HardDelete => "hard_delete",
+            Self::Mirror => "mirror",
             other => other.vendor(),
         }
     }
@@ -198,13 +215,22 @@ impl Operation {
     /// Records may be created.
     #[must_use]
     pub const fn creates(self) -> bool {
-        matches!(self, Self::Upsert | Self::Insert)
+        matches!(self, Self::Upsert | Self::Mirror | Self::Insert)
     }
 
     /// Fields of records that are there may be written.
     #[must_use]
     pub const fn updates(self) -> bool {
-        matches!(self, Self::Upsert | Self::Update)
+        matches!(self, Self::Upsert | Self::Mirror | Self::Update)
+    }
+
+    /// What is done with the rows of the model: rows that have left it are another matter.
+    #[must_use]
+    pub const fn of_rows(self) -> Self {
+        match self {
+            Self::Mirror => Self::Upsert,
+            other => other,
+        }
     }
 
     /// Records go; nothing but their id is sent.
@@ -253,11 +279,31 @@ pub struct Load {
     /// time.
     #[schemars(range(min = 1, max = 10))]
     pub waves: u32,
+    /// Which rows are sent.
+    pub send: Selection,
+}
+
+/// Which rows are sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Selection {
+    /// Those that are not as Salesforce accepted them.
+    #[default]
+    Changes,
+    /// All, with every run; what Salesforce refused as it is stays held.
+    All,
 }
 
 impl Default for Load {
     fn default() -> Self {
-        Self { max_job_bytes: 90_000_000, concurrency: 4, api: Api::Auto, group_by: None, waves: 4 }
+        Self {
+            max_job_bytes: 90_000_000,
+            concurrency: 4,
+            api: Api::Auto,
+            group_by: None,
+            waves: 4,
+            send: Selection::Changes,
+        }
     }
 }
 

@@ -66,6 +66,9 @@ pub struct JobOutcome {
     pub job_id: Option<String>,
     /// The bulk batches it took.
     pub batches: u64,
+    /// Its rows were removals.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub removes: bool,
     /// What became of its rows.
     pub collected: Collected,
 }
@@ -75,7 +78,8 @@ impl JobOutcome {
     #[must_use]
     pub fn new(job: JobRef, planned: &PlannedJob, job_id: Option<String>, collected: Collected) -> Self {
         let batches = quota::predict(std::slice::from_ref(planned)).batches;
-        Self { job, job_id: job_id.filter(|_| planned.api != Api::Rest), batches, collected }
+        let job_id = job_id.filter(|_| planned.api != Api::Rest);
+        Self { job, job_id, batches, removes: planned.removes, collected }
     }
 }
 
@@ -165,8 +169,8 @@ pub enum Verdict {
     Failed,
 }
 
-/// What became of every row. `read = unchanged + held + invalid + sent`, and unless the run stopped at the plan
-/// `sent = created + updated + rejected + unprocessed + missing`.
+/// What became of every row. `read = unchanged + held + invalid + sent - removing`, and unless the run stopped at the
+/// plan `sent = created + updated + gone + rejected + unprocessed + missing`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Rows of the model.
@@ -191,6 +195,15 @@ pub struct Counts {
     pub missing: u64,
     /// Keys of the baseline that the model no longer holds; they are no rows of the model.
     pub removed: u64,
+    /// Those of them whose records are removed: they are in `sent`, and in no part of `read`.
+    #[serde(default)]
+    pub removing: u64,
+    /// Accepted, and removed.
+    #[serde(default)]
+    pub gone: u64,
+    /// Of the keys no longer held: their removal was refused before.
+    #[serde(default)]
+    pub removals_held: u64,
 }
 
 /// What a run takes of the org's allowances of 24 hours.
@@ -458,29 +471,17 @@ impl Report {
         page.count(counts.unchanged, "├─ unchanged: Salesforce has them");
         page.count(counts.held, "├─ held: refused by Salesforce before, and not changed since");
         page.count(counts.invalid, "├─ invalid: stopped here, not sent");
-        if self.mode == Mode::Plan || self.is_guarded() {
-            page.count(counts.sent, "└─ to be sent");
-        } else {
-            page.count(counts.sent, "└─ sent");
-            match self.operation {
-                Operation::Delete | Operation::HardDelete => page.count(counts.updated, "   ├─ deleted"),
-                Operation::Insert => page.count(counts.created, "   ├─ created"),
-                Operation::Update => page.count(counts.updated, "   ├─ updated"),
-                Operation::Upsert => {
-                    page.count(counts.created, "   ├─ created");
-                    page.count(counts.updated, "   ├─ updated");
-                }
-            }
-            page.count(counts.rejected, "   ├─ rejected by Salesforce");
-            page.count(counts.unprocessed, "   ├─ unprocessed");
-            page.count(counts.missing, "   └─ missing from the results");
+        if self.operation == Operation::Mirror {
+            page.count(counts.sent - counts.removing, "└─ new or changed");
+            page.count(counts.removed, "no longer in the model");
         }
+        self.sent(page);
         if self.verdict == Verdict::Unbalanced {
             let (of_read, of_sent) = (counts.parts_of_read(), counts.parts_of_sent());
             page.count(of_read, "is what the parts of \"read\" add up to");
             page.count(of_sent, "is what the parts of \"sent\" add up to");
         }
-        if counts.removed > 0 {
+        if counts.removed > 0 && self.operation != Operation::Mirror {
             page.count(counts.removed, "no longer in the model; left as they are in Salesforce");
         }
     }
@@ -494,6 +495,33 @@ impl Report {
             page.wrapped("  ", "As long as no other run has committed, this very plan can be sent:");
             page.line(&format!("    backhaul apply {sync} --run {run}"));
         }
+    }
+
+    /// What became of the rows that were sent. In a mirror, some of them are no rows of the model.
+    fn sent(&self, page: &mut Page) {
+        let counts = &self.counts;
+        let mirror = self.operation == Operation::Mirror;
+        let (first, next) = if mirror { ("", "") } else { ("└─ ", "   ") };
+        if self.mode == Mode::Plan || self.is_guarded() {
+            return page.count(counts.sent, &format!("{first}to be sent"));
+        }
+        page.count(counts.sent, &format!("{first}sent"));
+        let mut part = |rows, what: &str| page.count(rows, &format!("{next}├─ {what}"));
+        if self.operation.is_delete() {
+            part(counts.updated, "deleted");
+        }
+        if self.operation.creates() {
+            part(counts.created, "created");
+        }
+        if self.operation.updates() {
+            part(counts.updated, "updated");
+        }
+        if mirror {
+            part(counts.gone, "removed: deleted or cleared, because they left the model");
+        }
+        part(counts.rejected, "rejected by Salesforce");
+        part(counts.unprocessed, "unprocessed");
+        page.count(counts.missing, &format!("{next}└─ missing from the results"));
     }
 
     fn why_not_written(&self, page: &mut Page) {
@@ -641,13 +669,16 @@ impl Counts {
             unchanged: totals.unchanged,
             held: totals.held,
             invalid: totals.invalid_rows(),
-            sent: totals.sent(),
-            created: sum(|job| job.created, |_| 0),
-            updated: sum(|job| job.updated, |_| 0),
+            sent: totals.sent() + totals.removing,
+            created: accepted(input, false, |job| job.created),
+            updated: accepted(input, false, |job| job.updated),
             rejected: sum(Collected::rejected_rows, |job| job.again.rejected.values().sum()),
             unprocessed: sum(|job| job.unprocessed, |job| job.again.unprocessed),
             missing: sum(|job| job.missing, |job| job.again.missing),
             removed: totals.removed,
+            removing: totals.removing,
+            gone: accepted(input, true, Collected::accepted),
+            removals_held: totals.removals_held,
         }
     }
 
@@ -659,11 +690,11 @@ impl Counts {
     }
 
     const fn parts_of_read(&self) -> u64 {
-        self.unchanged + self.held + self.invalid + self.sent
+        self.unchanged + self.held + self.invalid + self.sent - self.removing
     }
 
     const fn parts_of_sent(&self) -> u64 {
-        self.created + self.updated + self.rejected + self.unprocessed + self.missing
+        self.created + self.updated + self.gone + self.rejected + self.unprocessed + self.missing
     }
 }
 
@@ -682,6 +713,11 @@ impl Allowances {
         };
         Self { predicted: input.prediction, used, limits: input.limits, kept }
     }
+}
+
+/// Accepted rows of the jobs that removed records, or of those that did not.
+fn accepted(input: &Input<'_>, removes: bool, of: fn(&Collected) -> u64) -> u64 {
+    input.jobs.iter().filter(|job| job.removes == removes).map(|job| of(&job.collected)).sum()
 }
 
 /// The rows of a job that a further wave took over: they are counted there, and not here.
@@ -708,7 +744,9 @@ fn verdict(input: &Input<'_>, counts: &Counts) -> Verdict {
         Verdict::Stopped
     } else if counts.unprocessed + counts.missing > 0 {
         Verdict::Incomplete
-    } else if counts.invalid + counts.held + counts.rejected > 0 || is_stopped_plan(input) {
+    } else if counts.invalid + counts.held + counts.removals_held + counts.rejected > 0
+        || is_stopped_plan(input)
+    {
         Verdict::Attention
     } else {
         Verdict::Green

@@ -225,8 +225,13 @@ fn report(invalid: &[(&str, u64)], collected: Collected) -> Report {
         ..Mapped::default()
     };
     let job = JobRef { wave: 1, job: 0 };
-    let jobs =
-        [JobOutcome { job, job_id: None, batches: 1, collected: Collected { sent: rows, ..collected } }];
+    let jobs = [JobOutcome {
+        job,
+        job_id: None,
+        batches: 1,
+        removes: false,
+        collected: Collected { sent: rows, ..collected },
+    }];
     Report::new(&Input {
         run: &run,
         mode: Mode::Run,

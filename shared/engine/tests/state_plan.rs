@@ -32,7 +32,11 @@ fn sync(max_job_bytes: u64) -> Sync {
             fresh: None,
         },
         key: Key { column: "ID".to_owned(), field: "Ext__c".to_owned() },
-        destination: Destination { object: "Account".to_owned(), operation: Operation::Upsert },
+        destination: Destination {
+            object: "Account".to_owned(),
+            operation: Operation::Upsert,
+            on_removed: None,
+        },
         mapping: BTreeMap::new(),
         load: Load { max_job_bytes, ..Load::default() },
         quota: Quota::default(),
@@ -59,6 +63,7 @@ fn mapped(chunks: &[Vec<u64>]) -> Vec<Mapped> {
         chunk: chunk as u32,
         again: None,
         group: 0,
+        removes: false,
         file: format!("upsert-{file:03}.csv"),
         rows: 1,
         bytes,
@@ -241,7 +246,7 @@ fn limits_and_contradictions_are_refused() {
 }
 
 fn fragment(chunk: u32, again: Option<JobRef>, group: u32, file: usize, rows: u64) -> Fragment {
-    Fragment { chunk, again, group, file: format!("f-{file:03}.csv"), rows, bytes: rows }
+    Fragment { chunk, again, group, removes: false, file: format!("f-{file:03}.csv"), rows, bytes: rows }
 }
 
 /// One chunk with the given fragments.

@@ -63,6 +63,7 @@ fn job(number: u32, collected: Collected) -> JobOutcome {
         job: JobRef { wave: 1, job: number },
         job_id,
         batches: 1,
+        removes: false,
         collected: Collected { state, ..collected },
     }
 }

@@ -149,7 +149,7 @@ async fn a_key_that_is_left_out() {
 async fn a_value_of_another_kind() {
     says!(refusal_of("operation: upsert", "operation: merge").await, @"
     Configuration: `syncs/customers.yaml`: `merge` is not possible here (line 26, column 14)
-    hint: possible are `upsert`, `insert`, `update`, `delete`, `hard_delete`
+    hint: possible are `upsert`, `insert`, `update`, `mirror`, `delete`, `hard_delete`
     ");
 }
 
