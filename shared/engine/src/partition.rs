@@ -16,6 +16,7 @@ use std::{
 
 use flate2::bufread::MultiGzDecoder;
 use memchr::memchr;
+use simdutf8::compat::from_utf8;
 
 use crate::{Class, Failure, document::Scan};
 use blocks::Blocks;
@@ -46,7 +47,7 @@ pub struct Rows<R> {
 /// A row of a partition.
 #[derive(Clone, Copy)]
 pub struct Row<'a> {
-    /// All of its cells are UTF-8.
+    /// UTF-8.
     text: &'a [u8],
     decoded: &'a str,
     lazy: &'a Lazy,
@@ -135,7 +136,11 @@ impl<R: Read> Rows<R> {
         match self.advance() {
             Ok(None) => Ok(None),
             Ok(Some(range)) => {
+                let known = range.end <= self.window.valid;
                 let text = &self.window.buffer[range];
+                if !known && from_utf8(text).is_err() {
+                    return Err(self.damage("is not UTF-8"));
+                }
                 let whole = decode(text, &mut self.spans, &mut self.decoded)
                     .map_err(|problem| damaged(self.count, problem))?;
                 self.count += 1;
@@ -352,7 +357,7 @@ impl Unquoted {
 
 /// The text of a cell.
 fn checked(cell: &[u8]) -> &str {
-    std::str::from_utf8(cell).expect("a row is lent when its cells are UTF-8")
+    from_utf8(cell).expect("a row is lent when it is UTF-8")
 }
 
 fn damaged(rows_before: u64, problem: &str) -> Failure {
@@ -381,8 +386,6 @@ struct Span {
     start: u32,
     end: u32,
     form: Form,
-    /// Some byte is not ASCII.
-    wide: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -445,7 +448,7 @@ fn word(bytes: &[u8], at: usize) -> Result<Option<Span>, &'static str> {
         b"null" => Form::Null,
         _ => Form::Clean,
     };
-    Ok(Some(Span { start: at as u32, end: end as u32, form, wide: false }))
+    Ok(Some(Span { start: at as u32, end: end as u32, form }))
 }
 
 fn skip_blank(bytes: &[u8], at: usize) -> usize {
@@ -453,21 +456,16 @@ fn skip_blank(bytes: &[u8], at: usize) -> usize {
     at + bytes[at.min(bytes.len())..].iter().take_while(|b| blank(b)).count()
 }
 
-/// Checks that every cell is UTF-8, which is certain of those that are ASCII. Decodes every cell that holds
-/// another escape than that of a quote, and lets its span point to the decoded text. False when one is
-/// broken.
+/// Decodes every cell that holds another escape than that of a quote, and lets its span point to the decoded
+/// text. False when one is broken.
 fn decode(row: &[u8], spans: &mut [Span], decoded: &mut String) -> Result<bool, &'static str> {
-    let text = |span: &Span| std::str::from_utf8(&row[span.start as usize..span.end as usize]);
-    if spans.iter().any(|span| span.wide && text(span).is_err()) {
-        return Err("is not UTF-8");
-    }
     decoded.clear();
     let mut all_whole = true;
     for span in spans.iter_mut().filter(|span| span.form == Form::Escaped) {
         let start = decoded.len();
         let whole = unescape(checked(&row[span.start as usize..span.end as usize]), decoded)?;
         let form = if whole { Form::Decoded } else { Form::Broken };
-        *span = Span { start: start as u32, end: decoded.len() as u32, form, wide: span.wide };
+        *span = Span { start: start as u32, end: decoded.len() as u32, form };
         all_whole &= whole;
     }
     Ok(all_whole)
@@ -530,6 +528,8 @@ struct Window<R> {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
+    /// What is before this is UTF-8. What is not may be a character that is cut, or stand where nobody reads.
+    valid: usize,
 }
 
 /// An input with the bytes in front of it that were read to tell its packing.
@@ -544,7 +544,7 @@ enum Source<R> {
 
 impl<R: Read> Window<R> {
     fn new(input: R) -> Self {
-        Self { source: Source::Unopened(input), buffer: Vec::new(), start: 0, end: 0 }
+        Self { source: Source::Unopened(input), buffer: Vec::new(), start: 0, end: 0, valid: 0 }
     }
 
     fn bytes(&self) -> &[u8] {
@@ -556,6 +556,7 @@ impl<R: Read> Window<R> {
     fn fill(&mut self) -> Result<bool, Trouble> {
         self.buffer.copy_within(self.start..self.end, 0);
         self.end -= self.start;
+        self.valid = self.valid.saturating_sub(self.start);
         self.start = 0;
         if self.end == self.buffer.len() {
             let size = (self.buffer.len() * 2).clamp(WINDOW, LONGEST_ROW);
@@ -573,7 +574,14 @@ impl<R: Read> Window<R> {
                 Err(error) => return Err(Trouble::Read(error)),
             }
         }
+        self.validate();
         Ok(self.end > before)
+    }
+
+    /// Checks what was added; all at once is faster than row by row.
+    fn validate(&mut self) {
+        let added = &self.buffer[self.valid..self.end];
+        self.valid += from_utf8(added).map_or_else(|error| error.valid_up_to(), str::len);
     }
 
     /// The next byte that is not blank; it is not used up.

@@ -26,12 +26,9 @@ struct Marks {
     /// Quotes that are not escaped.
     quotes: u64,
     backslashes: u64,
-    /// Escaped characters that are no quotes.
-    foreign: u64,
     commas: u64,
-    controls: u64,
-    /// Bytes of characters outside of ASCII.
-    wide: u64,
+    /// Control characters, and escaped characters that are no quotes.
+    strange: u64,
 }
 
 impl<'a> Blocks<'a> {
@@ -53,30 +50,27 @@ impl<'a> Blocks<'a> {
             let rest = u64::MAX << (from - self.base);
             let ends = self.marks.quotes & rest;
             // The bits before the first end; all of them when there is none.
-            let inside = rest & (ends & ends.wrapping_neg()).wrapping_sub(1);
-            held.add(&self.marks, inside);
+            held.add(&self.marks, rest & (ends & ends.wrapping_neg()).wrapping_sub(1));
             if ends != 0 {
                 let end = self.base + ends.trailing_zeros() as usize;
-                return Some(held.span(start, end));
+                return Some(Span { start: start as u32, end: end as u32, form: held.form() });
             }
             from = self.next;
         }
     }
 
     /// Goes to the next block; none when there is none.
+    #[inline]
     fn advance(&mut self) -> Option<()> {
         let rest = self.bytes.get(self.next..).filter(|rest| !rest.is_empty())?;
-        let mut last = [0; BLOCK];
-        let block = rest.first_chunk::<BLOCK>().unwrap_or_else(|| {
-            last[..rest.len()].copy_from_slice(rest);
-            &last
-        });
+        self.marks = rest.first_chunk().map_or_else(|| Marks::of_last(rest), Marks::of);
         self.base = self.next;
         self.next += BLOCK;
-        self.marks = Marks::of(block);
-        let escaped = escaped(self.marks.backslashes, &mut self.escaped);
-        self.marks.foreign = escaped & !self.marks.quotes;
-        self.marks.quotes &= !escaped;
+        if self.escaped || self.marks.backslashes != 0 {
+            let escaped = escaped(self.marks.backslashes, &mut self.escaped);
+            self.marks.strange |= escaped & !self.marks.quotes;
+            self.marks.quotes &= !escaped;
+        }
         Some(())
     }
 }
@@ -93,31 +87,36 @@ impl Marks {
             marks.quotes |= bits(are(b'"'));
             marks.backslashes |= bits(are(b'\\'));
             marks.commas |= bits(are(b','));
-            marks.controls |= bits(bytes.min(u8x16::splat(0x1f)).simd_eq(bytes) | are(0x7f));
-            marks.wide |= bits(bytes);
+            marks.strange |= bits(bytes.min(u8x16::splat(0x1f)).simd_eq(bytes) | are(0x7f));
         }
         marks
     }
 
-    #[inline]
-    fn add(&mut self, other: &Self, inside: u64) {
-        self.backslashes |= other.backslashes & inside;
-        self.foreign |= other.foreign & inside;
-        self.commas |= other.commas & inside;
-        self.controls |= other.controls & inside;
-        self.wide |= other.wide & inside;
+    /// What the end of the text holds, which is shorter than a block.
+    #[cold]
+    fn of_last(rest: &[u8]) -> Self {
+        let mut block = [0; BLOCK];
+        block[..rest.len()].copy_from_slice(rest);
+        Self::of(&block)
     }
 
     #[inline]
-    fn span(&self, start: usize, end: usize) -> Span {
-        let form = match self {
-            Self { backslashes: 0, controls: 0, commas: 0, .. } => Form::Clean,
-            Self { backslashes: 0, controls: 0, .. } => Form::Commas,
+    const fn add(&mut self, other: &Self, inside: u64) {
+        self.backslashes |= other.backslashes & inside;
+        self.commas |= other.commas & inside;
+        self.strange |= other.strange & inside;
+    }
+
+    /// The form of a string that holds these.
+    #[inline]
+    const fn form(&self) -> Form {
+        match self {
+            Self { backslashes: 0, strange: 0, commas: 0, .. } => Form::Clean,
+            Self { backslashes: 0, strange: 0, .. } => Form::Commas,
             Self { backslashes: 0, .. } => Form::Plain,
-            Self { foreign: 0, controls: 0, .. } => Form::Quotes,
+            Self { strange: 0, .. } => Form::Quotes,
             _ => Form::Escaped,
-        };
-        Span { start: start as u32, end: end as u32, form, wide: self.wide != 0 }
+        }
     }
 }
 
@@ -127,10 +126,6 @@ impl Marks {
 fn escaped(backslashes: u64, carried: &mut bool) -> u64 {
     const ODD: u64 = 0xaaaa_aaaa_aaaa_aaaa;
     let first = u64::from(*carried);
-    if backslashes == 0 {
-        *carried = false;
-        return first;
-    }
     let escaping = backslashes & !first;
     let ends = ((escaping << 1) | ODD).wrapping_sub(escaping) ^ ODD;
     *carried = ends & backslashes & 1 << 63 != 0;
