@@ -292,12 +292,15 @@ impl<'a> Row<'a> {
     pub(crate) fn raw(&self, index: usize) -> Raw<'a> {
         let Some(span) = self.spans.get(index) else { return Raw::Other };
         let (start, end) = (span.start as usize, span.end as usize);
+        // Most are clean: a question with one answer is foreseen better than one with many.
+        if span.form == Form::Clean {
+            return Raw::Clean { tail: &self.text[start..], length: end - start };
+        }
         match span.form {
             Form::Null => Raw::Null,
-            Form::Clean => Raw::Clean { tail: &self.text[start..], length: end - start },
             Form::Commas => Raw::Commas(&self.text[start..end]),
             Form::Quotes => Raw::Quotes(&self.text[start..end]),
-            Form::Plain | Form::Escaped | Form::Decoded | Form::Broken => Raw::Other,
+            Form::Clean | Form::Plain | Form::Escaped | Form::Decoded | Form::Broken => Raw::Other,
         }
     }
 
@@ -416,7 +419,7 @@ fn tokenize(bytes: &[u8], spans: &mut Vec<Span>) -> Result<Option<usize>, &'stat
     }
     loop {
         let is_string = bytes.get(at) == Some(&b'"');
-        let span = if is_string { blocks.string(at + 1) } else { word(bytes, at)? };
+        let span = if is_string { strings(&mut blocks, bytes, at + 1, spans) } else { word(bytes, at)? };
         let Some(span) = span else { return Ok(None) };
         at = span.end as usize + usize::from(is_string);
         spans.push(span);
@@ -432,6 +435,21 @@ fn tokenize(bytes: &[u8], spans: &mut Vec<Span>) -> Result<Option<usize>, &'stat
         if bytes.get(at) != Some(&b'"') {
             at = skip_blank(bytes, at);
         }
+    }
+}
+
+/// The string whose text begins at `start` and all that follow it with nothing but a comma in between; the last
+/// is returned. None when it does not end in `bytes`.
+#[inline]
+fn strings(blocks: &mut Blocks<'_>, bytes: &[u8], start: usize, spans: &mut Vec<Span>) -> Option<Span> {
+    let mut span = blocks.string(start)?;
+    loop {
+        let end = span.end as usize;
+        if bytes.get(end..end + 3) != Some(b"\",\"") {
+            return Some(span);
+        }
+        spans.push(span);
+        span = blocks.string(end + 3)?;
     }
 }
 

@@ -107,16 +107,13 @@ impl Marks {
         self.strange |= other.strange & inside;
     }
 
-    /// The form of a string that holds these.
+    /// The form of a string that holds these. A table, because which it is cannot be foreseen.
     #[inline]
     const fn form(&self) -> Form {
-        match self {
-            Self { backslashes: 0, strange: 0, commas: 0, .. } => Form::Clean,
-            Self { backslashes: 0, strange: 0, .. } => Form::Commas,
-            Self { backslashes: 0, .. } => Form::Plain,
-            Self { strange: 0, .. } => Form::Quotes,
-            _ => Form::Escaped,
-        }
+        use Form::{Clean, Commas, Escaped, Plain, Quotes};
+        const FORMS: [Form; 8] = [Clean, Commas, Plain, Plain, Quotes, Quotes, Escaped, Escaped];
+        let [commas, strange, backslashes] = [self.commas != 0, self.strange != 0, self.backslashes != 0];
+        FORMS[(backslashes as usize) << 2 | (strange as usize) << 1 | commas as usize]
     }
 }
 

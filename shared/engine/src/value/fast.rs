@@ -21,12 +21,17 @@ pub(super) fn write(
     cell: Raw<'_>,
     out: &mut Vec<u8>,
 ) -> bool {
-    let (tail, length) = match cell {
-        Raw::Clean { length: 0, .. } | Raw::Null => return null(when_null, out),
-        Raw::Clean { tail, length } => (tail, length),
-        Raw::Commas(_) | Raw::Quotes(_) => return special_text(kind, conversion, cell, out),
-        Raw::Other => return false,
-    };
+    match cell {
+        Raw::Clean { tail, length } if length > 0 => clean(kind, conversion, tail, length, out),
+        Raw::Clean { .. } | Raw::Null => null(when_null, out),
+        Raw::Commas(_) | Raw::Quotes(_) => special_text(kind, conversion, cell, out),
+        Raw::Other => false,
+    }
+}
+
+/// Appends a text that is not empty and holds nothing special.
+#[inline]
+fn clean(kind: &Kind, conversion: &Conversion, tail: &[u8], length: usize, out: &mut Vec<u8>) -> bool {
     match conversion {
         Conversion::Text { max_chars } => is_text(kind) && text(*max_chars, tail, length, out),
         Conversion::Picklist { values } => {
