@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use engine::{Failure, RunId, RunRef, SyncName, document::Mode, layout, report::Verdict};
 use jiff::{SignedDuration, Timestamp};
 use serde::de::DeserializeOwned;
-use store::Store;
+use store::{Store, approval};
 
 use crate::{
     demo,
@@ -38,7 +38,13 @@ enum Command {
         syncs: PathBuf,
     },
     /// Run a sync from here, with a folder as its bucket.
-    Run(RunOptions),
+    Run {
+        #[command(flatten)]
+        options: RunOptions,
+        /// Send the plan of the run although it goes past a guard rail: this plan, and no other.
+        #[arg(long, requires = "run")]
+        release: bool,
+    },
     /// Do everything up to the frozen plan, and send nothing.
     Plan(RunOptions),
 }
@@ -73,8 +79,8 @@ impl Cli {
         match self.command {
             Command::Demo(options) => demo::demo(&options).await.map(|()| ExitCode::SUCCESS),
             Command::Validate { names, syncs } => validate(names, &syncs),
-            Command::Run(options) => options.carry_out(Mode::Run).await,
-            Command::Plan(options) => options.carry_out(Mode::Plan).await,
+            Command::Run { options, release } => options.carry_out(Mode::Run, release).await,
+            Command::Plan(options) => options.carry_out(Mode::Plan, false).await,
         }
     }
 }
@@ -105,7 +111,7 @@ fn described(name: &SyncName, sync: &engine::config::Sync) -> String {
 }
 
 impl RunOptions {
-    async fn carry_out(self, mode: Mode) -> Result<ExitCode, Failure> {
+    async fn carry_out(self, mode: Mode, release: bool) -> Result<ExitCode, Failure> {
         let parts = Parts {
             store: Store::directory(&self.bucket),
             snowflake: named(&self.snowflake, snowflake::Client::new(secret(&self.snowflake)?))?,
@@ -115,6 +121,9 @@ impl RunOptions {
             Some(run) => RunRef { sync: self.sync, run },
             None => begin(&parts, &self.syncs, self.sync, mode).await?,
         };
+        if release {
+            approval::release(&parts.store, &run, &person()).await?;
+        }
         let bucket = self.bucket.display().to_string();
         let verdict = carry_out(&parts, run, &bucket).await?;
         Ok(if verdict.is_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -171,6 +180,12 @@ pub async fn carry_out(parts: &Parts, run: RunRef, bucket: &str) -> Result<Verdi
     let report = String::from_utf8_lossy(&report).replace(&folder, &format!("{bucket}/{folder}"));
     println!("\n{}", show::coloured(&report, output.verdict));
     Ok(output.verdict)
+}
+
+/// Who approves a plan here.
+fn person() -> String {
+    let name = ["USER", "USERNAME"].into_iter().find_map(|variable| std::env::var(variable).ok());
+    name.map_or_else(|| "command line".to_owned(), |name| format!("{name}, command line"))
 }
 
 /// Says which file a secret that cannot be used came from.

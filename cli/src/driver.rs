@@ -147,7 +147,8 @@ impl Driver<'_> {
     }
 
     async fn plan(&self, wave: u32) -> Result<plan::Output, Failure> {
-        let event = plan::Event { sync: self.run.sync.clone(), run: self.run.run.clone(), wave };
+        let event =
+            plan::Event { sync: self.run.sync.clone(), run: self.run.run.clone(), wave, release: false };
         let Parts { store, salesforce, .. } = self.parts;
         let output = self.retried(|| plan::handle(store, salesforce, event.clone())).await?;
         if output.next == plan::Next::Load {

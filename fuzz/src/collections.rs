@@ -78,14 +78,22 @@ fn joined(keys: &[String], files: &Files) -> (Collected, BTreeMap<String, String
         writer.push(&Entry { accepted: Some(Fingerprint(7)), ..Entry::key(key) }).expect("the keys ascend");
     }
     let (sent, _) = writer.finish().expect("a Vec takes everything");
-    let fragment =
-        Fragment { chunk: 0, again: None, group: 0, file: "upsert-000.csv".to_owned(), rows: 0, bytes: 0 };
+    let fragment = Fragment {
+        chunk: 0,
+        again: None,
+        group: 0,
+        removes: false,
+        file: "upsert-000.csv".to_owned(),
+        rows: 0,
+        bytes: 0,
+    };
     let input = JoinInput {
         job: JobRef { wave: 1, job: 0 },
         operation: Operation::Upsert,
         key: KeyRule { column: 0, kind: ColumnKind::Text, fold_case: false },
         external_id: "Key__c".to_owned(),
         state: "JobComplete".to_owned(),
+        removes: false,
     };
     let sent = std::iter::once(Ok((fragment, sent.as_slice())));
     let outcomes = join(input, sent, files.success.as_slice(), files.failed.as_slice(), &b""[..]);

@@ -74,6 +74,7 @@ impl Job {
             key: KeyRule { column: 0, kind: self.kind.clone(), fold_case: true },
             external_id: self.external_id.to_owned(),
             state: "JobComplete".to_owned(),
+            removes: false,
         };
         let outcomes = join(input, sent, success, failed, unprocessed)?;
         let uploads = self.keys.map(upload);
@@ -143,7 +144,15 @@ impl Job {
 }
 
 fn fragment(chunk: u32) -> Fragment {
-    Fragment { chunk, again: None, group: 0, file: format!("upsert-{chunk:03}.csv"), rows: 0, bytes: 0 }
+    Fragment {
+        chunk,
+        again: None,
+        group: 0,
+        removes: false,
+        file: format!("upsert-{chunk:03}.csv"),
+        rows: 0,
+        bytes: 0,
+    }
 }
 
 fn segment(keys: &[&str]) -> Vec<u8> {

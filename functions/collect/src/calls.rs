@@ -11,7 +11,7 @@ use crate::Collector;
 impl Collector<'_> {
     /// Calls without an answer, or with one that is none, leave no rows here: those are in doubt.
     pub(crate) async fn keep_calls(&self) -> Result<(), Failure> {
-        let mut files = Files::new(&self.plan.external_id);
+        let mut files = Files::new(self.form().key);
         let mut call = 0;
         for fragment in &self.planned().fragments {
             let place = layout::fragment(self.run, fragment, &fragment.file);

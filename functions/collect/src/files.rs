@@ -36,7 +36,7 @@ impl Collector<'_> {
             return Ok(());
         }
         let mut writer = self.store.writer(&place).await?;
-        writer.write(self.plan.header.as_bytes()).await?;
+        writer.write(self.form().header.as_bytes()).await?;
         for fragment in &self.planned().fragments {
             let mut rows = self.store.reader(&layout::fragment(self.run, fragment, &fragment.file)).await?;
             while let Some(bytes) = rows.chunk().await? {

@@ -12,7 +12,7 @@ mod verify;
 use engine::{
     Class, Failure, JobRef, RunId, RunRef, SyncName,
     config::{Api, Sync},
-    document::{Collected, Extracted, JobEnd, Plan, PlannedJob, Run, to_bytes},
+    document::{Collected, Extracted, Form, JobEnd, Plan, PlannedJob, Run, to_bytes},
     layout,
     mapping::Mapping,
     outcome::{self, Further, JoinInput, Outcomes, Output as Piece},
@@ -102,13 +102,18 @@ impl<'a> Collector<'a> {
         let Run { sync, .. } = store.require(&layout::run(run)).await?;
         let Extracted { mapping, .. } = store.require(&layout::result(run)).await?;
         let plan: Plan = store.require(&layout::plan(run, job.wave)).await?;
-        if plan.jobs.get(job.job as usize).is_none() {
+        let Some(planned) = plan.jobs.get(job.job as usize) else {
             let (wave, count) = (job.wave, plan.jobs.len());
             return Err(Failure::configuration(format!(
                 "wave {wave} of `{run}` has {count} jobs, so there is no job {job}"
             )));
-        }
+        };
+        let mapping = mapping.of(planned.removes);
         Ok(Self { store, salesforce, run, job, end, sync, plan, mapping })
+    }
+
+    fn form(&self) -> Form<'_> {
+        self.plan.form(self.planned())
     }
 
     fn planned(&self) -> &PlannedJob {
@@ -138,10 +143,11 @@ impl<'a> Collector<'a> {
     async fn join(&self) -> Result<Outcomes, Failure> {
         let input = JoinInput {
             job: self.job,
-            operation: self.sync.destination.operation,
+            operation: self.mapping.operation,
             key: self.mapping.key.clone(),
-            external_id: self.plan.external_id.clone(),
+            external_id: self.form().key.to_owned(),
             state: self.end.state.clone(),
+            removes: self.planned().removes,
         };
         let fragments = self.planned().fragments.clone();
         let (store, run, job) = (self.store.blocking(), self.run.clone(), self.job);

@@ -52,7 +52,9 @@ async fn freeze_base(store: &Store, run: &RunRef) -> Result<(), Failure> {
     let base = match store.get(&head_place).await? {
         None => Base { version: None, head: Head::default() },
         Some(object) => {
-            Base { version: Some(object.version.0), head: from_bytes(&head_place, &object.bytes)? }
+            let head: Head = from_bytes(&head_place, &object.bytes)?;
+            head.format.require_known(&head_place)?;
+            Base { version: Some(object.version.0), head }
         }
     };
     store.create_json(&place, &base).await?;

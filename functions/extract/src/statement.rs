@@ -4,11 +4,11 @@ use std::io::Write;
 
 use engine::{
     Failure, RunRef,
-    config::Sync,
-    contract::Column,
+    config::{Fresh, Sync},
+    contract::{Column, ColumnKind},
     cursor,
     document::{Extracted, Statement, Submitted, Watermark, sync_file},
-    layout,
+    fresh, layout,
     mapping::Mapping,
     partition::Rows,
 };
@@ -94,12 +94,17 @@ pub(crate) async fn result(
     let mapping = Mapping::resolve(prepared.sync(), &finished.columns, &prepared.objects)
         .map_err(|failure| in_file(run, failure))?;
     let cursor = greatest(store, run, &finished.columns, prepared).await?;
+    let age = match &prepared.sync().model.fresh {
+        Some(fresh) if finished.rows > 0 => Some(age(store, run, &finished.columns, fresh, submitted).await?),
+        _ => None,
+    };
     let extracted = Extracted {
         columns: finished.columns,
         rows: finished.rows,
         partitions: finished.partitions.iter().map(|partition| partition.rows).collect(),
         mapping: Mapping { narrowed: prepared.watermark.is_some(), ..mapping },
         cursor,
+        age,
     };
     store.create_or_agree(&place, engine::document::to_bytes(&extracted)).await?;
     Ok(Progress::Finished(Box::new(extracted)))
@@ -119,8 +124,39 @@ async fn greatest(
     prepared: &Prepared,
 ) -> Result<Option<Watermark>, Failure> {
     let Some(cursor) = &prepared.sync().model.cursor else { return Ok(None) };
-    let Some(index) = columns.iter().position(|column| column.name == cursor::COLUMN) else {
-        return Err(Failure::bug(format!("the result has no column `{}`", cursor::COLUMN)));
+    let (cell, kind) = first_cell(store, run, columns, cursor::COLUMN).await?;
+    let Some(value) = cell else { return Ok(None) };
+    let found = Watermark { value, kind, holds_for: prepared.holds_for.clone() };
+    // The next run has to read on from it: better told now than then.
+    cursor::lower_bound(&found, cursor.overlap).map_err(|failure| in_file(run, failure))?;
+    Ok(Some(found))
+}
+
+/// How old the model was when the statement was submitted, in seconds: the same for every try.
+async fn age(
+    store: &Store,
+    run: &RunRef,
+    columns: &[Column],
+    fresh: &Fresh,
+    submitted: &Submitted,
+) -> Result<u64, Failure> {
+    let (cell, kind) = first_cell(store, run, columns, fresh::COLUMN).await?;
+    let age = cell.and_then(|value| fresh::age(&kind, &value, submitted.at));
+    age.ok_or_else(|| {
+        let failure = Failure::guard(format!("`{}` of `model.fresh` has no value in any row", fresh.column));
+        in_file(run, failure.hint("it is not known how old the model is, so nothing was sent"))
+    })
+}
+
+/// A cell of the first row by the name of its column, with the type; none when it is NULL, or there is no row.
+async fn first_cell(
+    store: &Store,
+    run: &RunRef,
+    columns: &[Column],
+    name: &str,
+) -> Result<(Option<String>, ColumnKind), Failure> {
+    let Some(index) = columns.iter().position(|column| column.name == name) else {
+        return Err(Failure::bug(format!("the result has no column `{name}`")));
     };
     let (blocking, place) = (store.blocking(), layout::partition(run, 0));
     let cell = store::blocking(move || {
@@ -128,12 +164,7 @@ async fn greatest(
         let first = rows.next()?;
         Ok(first.and_then(|row| row.cell(index).map(ToOwned::to_owned)))
     });
-    let Some(value) = cell.await? else { return Ok(None) };
-    let kind = columns[index].kind.clone();
-    let found = Watermark { value, kind, holds_for: prepared.holds_for.clone() };
-    // The next run has to read on from it: better told now than then.
-    cursor::lower_bound(&found, cursor.overlap).map_err(|failure| in_file(run, failure))?;
-    Ok(Some(found))
+    Ok((cell.await?, columns[index].kind.clone()))
 }
 
 /// A third of the age of the statement, so that a long one is asked about rarely and a short one at once.

@@ -2,7 +2,7 @@
 
 use engine::{
     Failure, JobRef, RunRef,
-    document::{Chunk, Collected, Failed, JobEnd, Mapped, Plan, Prediction, Run, Sample},
+    document::{Approval, Chunk, Collected, Failed, JobEnd, Mapped, Plan, Prediction, Run, Sample},
     layout,
     report::{Input, JobOutcome, Report},
     stop,
@@ -99,7 +99,9 @@ pub(crate) async fn add_up(store: &Store, run: &RunRef, failed: Option<&Failed>)
     let mut totals = plans.first().map(|plan| plan.totals.clone()).unwrap_or_default();
     totals.samples = invalid_samples(store, run, totals.invalid_rows()).await?;
     let jobs = jobs(store, run, &plans).await?;
-    let stopped = stop::stopped(&run.run, totals.sent(), jobs.iter().map(|job| &job.collected));
+    let stopped =
+        stop::stopped(&run.run, totals.sent() + totals.removing, jobs.iter().map(|job| &job.collected));
+    let released: Option<Approval> = store.get_json(&layout::released(run)).await?;
     Ok(Report::new(&Input {
         run,
         mode: frozen.mode,
@@ -112,6 +114,8 @@ pub(crate) async fn add_up(store: &Store, run: &RunRef, failed: Option<&Failed>)
         limits: store.get_json(&layout::limits(run, 1)).await?,
         quota: &frozen.sync.quota,
         stopped: stopped.as_ref(),
+        guard: plans.first().map_or(&[], |plan| &plan.guard),
+        released: released.as_ref(),
         totals: &totals,
         jobs: &jobs,
         failure: failed,

@@ -8,7 +8,7 @@ mod ending;
 use engine::{
     Class, Failure, RunRef, cursor,
     document::{
-        Base, Chunk, Extracted, Failed, Head, Mode, Run, SegmentRef, Settled, Submitted, Watermark,
+        Base, Chunk, Extracted, Failed, Format, Head, Mode, Run, SegmentRef, Settled, Submitted, Watermark,
         from_bytes, to_bytes,
     },
     layout,
@@ -85,7 +85,8 @@ async fn commit(store: &Store, run: &RunRef) -> Result<(), Failure> {
     }
     let base: Base = store.require(&layout::base(run)).await?;
     let cursor = cursor(store, run, &base.head).await?;
-    let head = Head { run: Some(run.run.clone()), segments: segments(store, run).await?, cursor };
+    let segments = segments(store, run).await?;
+    let head = Head { format: Format::CURRENT, run: Some(run.run.clone()), segments, cursor };
     let over = base.version.map(Version);
     let place = layout::head(&run.sync);
     if let Put::Written(_) = store.replace(&place, to_bytes(&head), over.as_ref()).await? {

@@ -1,6 +1,7 @@
 //! What exactly will be sent: the frozen list of jobs, and the gate after each wave of them.
 //!
-//! For wave 1 the fragments of all chunks are packed into jobs. For a later wave the jobs of the wave before are
+//! For wave 1 the fragments of all chunks are packed into jobs, and the guard rails are judged: a plan that goes past
+//! one is frozen like any other, and is let through when a person has released it. For a later wave the jobs of the wave before are
 //! looked at first: none may be left undone behind a run that looks well. Then the rows of that wave that are
 //! worth another pass are packed. Before a wave is let through, the allowances of the org are asked for: without
 //! them the first wave waits, and a later one is left to the next run.
@@ -9,11 +10,11 @@ mod gate;
 
 use engine::{
     Class, Failure, JobRef, RunId, RunRef, SyncName,
-    document::{Chunk, Collected, Extracted, Mapped, Mode, Plan, Run, to_bytes},
-    layout, plan, quota, stop,
+    document::{Base, Chunk, Collected, Extracted, Mapped, Mode, Plan, Run, to_bytes},
+    guard, layout, plan, quota, stop,
 };
 use serde::{Deserialize, Serialize};
-use store::{Store, lease};
+use store::{Store, approval, lease};
 
 /// The wave to plan.
 #[derive(Clone, Debug, Deserialize)]
@@ -25,6 +26,10 @@ pub struct Event {
     pub run: RunId,
     /// The pass of Load that comes next, from 1.
     pub wave: u32,
+    /// A person lets the first wave through although it goes past a guard rail. Only that is noted: a redrive of the
+    /// execution, or `backhaul run`, goes on.
+    #[serde(default)]
+    pub release: bool,
 }
 
 /// Where the state machine goes from here.
@@ -35,7 +40,7 @@ pub enum Next {
     Load,
     /// Nothing is left to load.
     Settle,
-    /// Only a plan was asked for.
+    /// Only a plan was asked for, or its release.
     Stop,
 }
 
@@ -68,17 +73,20 @@ pub struct Job {
 /// Plans a wave, or finds it planned.
 ///
 /// # Errors
-/// [`engine::Class::Guard`] when a guard rail stops the run or jobs of the wave before were not carried out,
-/// the class of the last of their failures when they left one; [`engine::Class::Quota`] when the load would take
+/// [`engine::Class::Guard`] when the plan goes past a guard rail and nobody has released it, or jobs of the wave before
+/// were not carried out, the class of the last of their failures when they left one; [`engine::Class::Quota`] when the load would take
 /// more than the sync may; [`engine::Class::Contention`] when another run took over or has committed; the classes of
 /// the client and of the store otherwise.
 pub async fn handle(store: &Store, salesforce: &salesforce::Client, event: Event) -> Result<Output, Failure> {
     let run = RunRef { sync: event.sync, run: event.run };
     // Before the lease: a run that nobody began must not keep others from going.
     let frozen: Run = store.require(&layout::run(&run)).await?;
+    let planner = Planner { store, salesforce, run: &run, frozen: &frozen };
+    if event.release {
+        return planner.release().await;
+    }
     lease::hold(store, &run).await?;
     lease::refuse_stale(store, &run).await?;
-    let planner = Planner { store, salesforce, run: &run, frozen: &frozen };
     if event.wave > 1 { planner.later(event.wave).await } else { planner.first().await }
 }
 
@@ -90,8 +98,17 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
+    /// Takes no lease: it goes back with the end of the run, and nothing says when somebody goes on with this one.
+    async fn release(&self) -> Result<Output, Failure> {
+        approval::release(self.store, self.run, "hand").await?;
+        Ok(self.output(&self.first_plan().await?, Next::Stop, Vec::new(), 0))
+    }
+
     async fn first(&self) -> Result<Output, Failure> {
         let plan = self.first_plan().await?;
+        if self.frozen.mode == Mode::Run && !approval::is_released(self.store, self.run).await? {
+            guard::check(self.run, &plan.guard)?;
+        }
         match (self.frozen.mode, plan.jobs.is_empty()) {
             (Mode::Plan, _) => {
                 // Only to show them beside the prediction.
@@ -115,7 +132,11 @@ impl Planner<'_> {
         for chunk in manifest {
             chunks.push(store.require::<Mapped>(&layout::mapped_summary(run, chunk.chunk)).await?);
         }
-        let plan = plan::plan(&self.frozen.sync, &extracted.mapping, &chunks)?;
+        let mut plan = plan::plan(&self.frozen.sync, &extracted.mapping, &chunks)?;
+        let base: Base = store.require(&layout::base(run)).await?;
+        let baseline = base.head.segments.iter().map(|segment| segment.rows).sum();
+        let known = guard::Known { baseline, narrowed: extracted.mapping.narrowed, age: extracted.age };
+        plan.guard = guard::judge(&self.frozen.sync, &plan.totals, known);
         store.create_or_agree(&place, to_bytes(&plan)).await?;
         Ok(plan)
     }

@@ -22,10 +22,11 @@ pub(crate) struct Submission<'a> {
 impl Submission<'_> {
     /// Creates a job, uploads to it and closes it, which is true then. The upload is never repeated into the same job.
     pub(crate) async fn create(&self, attempt: u32) -> Result<bool, Failure> {
+        let form = self.plan.form(self.planned);
         let new = NewJob {
             object: self.plan.object.clone(),
-            operation: self.plan.operation.clone(),
-            external_id: (self.plan.operation == "upsert").then(|| self.plan.external_id.clone()),
+            operation: form.operation.to_owned(),
+            external_id: (form.operation == "upsert").then(|| form.key.to_owned()),
         };
         let job = self.salesforce.create_job(&new).await?;
         let entry = to_bytes(&Attempt { job: job.id.clone() });
@@ -82,7 +83,7 @@ impl Submission<'_> {
 
     /// The header and then the fragments of the plan, byte for byte.
     fn content(&self) -> impl Stream<Item = Result<bytes::Bytes, Failure>> + Send + 'static {
-        let header = bytes::Bytes::from(self.plan.header.clone());
+        let header = bytes::Bytes::from(self.plan.form(self.planned).header.to_owned());
         let (store, run) = (self.store.clone(), self.run.clone());
         let fragments = stream::iter(self.planned.fragments.clone()).then(move |fragment| {
             let (store, object) = (store.clone(), layout::fragment(&run, &fragment, &fragment.file));

@@ -7,7 +7,7 @@ use engine::{
     Failure, JobRef, RunRef,
     collections::{Batch, batches},
     config::Operation,
-    document::{Extracted, Fragment, Plan, PlannedJob, Run},
+    document::{Extracted, Fragment, Plan, PlannedJob},
     layout,
 };
 use salesforce::{Collection, CollectionOperation};
@@ -27,13 +27,13 @@ pub(crate) struct Calls<'a> {
 impl Calls<'_> {
     /// Makes every call that nobody has claimed, in order, one at a time.
     pub(crate) async fn make(&self) -> Result<(), Failure> {
-        let frozen: Run = self.store.require(&layout::run(self.run)).await?;
         let extracted: Extracted = self.store.require(&layout::result(self.run)).await?;
-        let collection = self.collection(frozen.sync.destination.operation)?;
+        let mapping = extracted.mapping.of(self.planned.removes);
+        let collection = self.collection(mapping.operation)?;
         let mut call = 0;
         for fragment in &self.planned.fragments {
             let rows = self.rows(fragment).await?;
-            for batch in batches(&self.plan.object, &extracted.mapping, &rows)? {
+            for batch in batches(&self.plan.object, &mapping, &rows)? {
                 self.claim_and_make(call, &collection, batch).await?;
                 call += 1;
             }
@@ -59,7 +59,9 @@ impl Calls<'_> {
 
     fn collection(&self, operation: Operation) -> Result<Collection, Failure> {
         let operation = match operation {
-            Operation::Upsert => CollectionOperation::Upsert { external_id: self.plan.external_id.clone() },
+            Operation::Upsert | Operation::Mirror => {
+                CollectionOperation::Upsert { external_id: self.plan.external_id.clone() }
+            }
             Operation::Insert => CollectionOperation::Insert,
             Operation::Update => CollectionOperation::Update,
             Operation::Delete => CollectionOperation::Delete,

@@ -121,7 +121,7 @@ async fn write_intent(
 ) -> Result<(), Failure> {
     let intent = Intent {
         object: plan.object.clone(),
-        operation: plan.operation.clone(),
+        operation: plan.form(planned).operation.to_owned(),
         rows: planned.rows,
         bytes: planned.bytes,
     };

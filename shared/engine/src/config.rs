@@ -5,6 +5,7 @@
 //! [`crate::mapping::Mapping::resolve`]. The same type is frozen in `run.json`.
 
 mod check;
+mod guard;
 mod problem;
 mod share;
 mod source;
@@ -15,8 +16,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Failure, cursor, document::Watermark, mapping::WhenNull};
+use crate::{Failure, cursor, document::Watermark, fresh, mapping::WhenNull};
 
+pub use guard::{Fresh, Guard, Span};
 pub use problem::{ConfigErrors, Place, Problem};
 pub use share::Share;
 pub(crate) use {problem::failure, sql::identifier, suggest::closest};
@@ -51,6 +53,9 @@ pub struct Sync {
     /// What a run leaves of the org's allowances for everyone else.
     #[serde(default)]
     pub quota: Quota,
+    /// What a run may change without a person's leave.
+    #[serde(default)]
+    pub guard: Guard,
 }
 
 /// When a sync runs.
@@ -98,6 +103,9 @@ pub struct Model {
     /// the model are then not noticed, and neither is an older row with the key of a new one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<Cursor>,
+    /// How old the model may be: a load that stopped behind a view leaves rows that look well and are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fresh: Option<Fresh>,
 }
 
 /// The column that says when a row last changed.
@@ -140,6 +148,20 @@ pub struct Destination {
     /// What is done with a row.
     #[serde(default)]
     pub operation: Operation,
+    /// What `mirror` does with the record of a row that has left the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_removed: Option<OnRemoved>,
+}
+
+/// What becomes of the record of a row that has left the model: `delete`, or `{clear: [Status__c]}`. The record is
+/// the one that this sync has written, by its Salesforce id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnRemoved {
+    /// It is deleted.
+    Delete,
+    /// These fields are set to null, and the record stays.
+    Clear(Vec<String>),
 }
 
 /// What is done with a row.
@@ -153,6 +175,8 @@ pub enum Operation {
     Insert,
     /// Update the record, never create one. The key field is `Id`.
     Update,
+    /// As upsert, and `on_removed` says what becomes of the records of rows that have left the model.
+    Mirror,
     /// Delete the record, once for each key. The key field is `Id`, and nothing is mapped.
     Delete,
     /// Delete the record past the recycle bin, once for each key. The key field is `Id`, and nothing is mapped.
@@ -164,7 +188,7 @@ impl Operation {
     #[must_use]
     pub const fn vendor(self) -> &'static str {
         match self {
-            Self::Upsert => "upsert",
+            Self::Upsert | Self::Mirror => "upsert",
             Self::Insert => "insert",
             Self::Update => "update",
             Self::Delete => "delete",
@@ -177,6 +201,7 @@ impl Operation {
     pub const fn word(self) -> &'static str {
         match self {
             Self::HardDelete => "hard_delete",
+            Self::Mirror => "mirror",
             other => other.vendor(),
         }
     }
@@ -190,13 +215,22 @@ impl Operation {
     /// Records may be created.
     #[must_use]
     pub const fn creates(self) -> bool {
-        matches!(self, Self::Upsert | Self::Insert)
+        matches!(self, Self::Upsert | Self::Mirror | Self::Insert)
     }
 
     /// Fields of records that are there may be written.
     #[must_use]
     pub const fn updates(self) -> bool {
-        matches!(self, Self::Upsert | Self::Update)
+        matches!(self, Self::Upsert | Self::Mirror | Self::Update)
+    }
+
+    /// What is done with the rows of the model: rows that have left it are another matter.
+    #[must_use]
+    pub const fn of_rows(self) -> Self {
+        match self {
+            Self::Mirror => Self::Upsert,
+            other => other,
+        }
     }
 
     /// Records go; nothing but their id is sent.
@@ -245,11 +279,31 @@ pub struct Load {
     /// time.
     #[schemars(range(min = 1, max = 10))]
     pub waves: u32,
+    /// Which rows are sent.
+    pub send: Selection,
+}
+
+/// Which rows are sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Selection {
+    /// Those that are not as Salesforce accepted them.
+    #[default]
+    Changes,
+    /// All, with every run; what Salesforce refused as it is stays held.
+    All,
 }
 
 impl Default for Load {
     fn default() -> Self {
-        Self { max_job_bytes: 90_000_000, concurrency: 4, api: Api::Auto, group_by: None, waves: 4 }
+        Self {
+            max_job_bytes: 90_000_000,
+            concurrency: 4,
+            api: Api::Auto,
+            group_by: None,
+            waves: 4,
+            send: Selection::Changes,
+        }
     }
 }
 
@@ -329,8 +383,8 @@ impl Sync {
     ///
     /// It takes only the columns that are used, so that others cost nothing, and orders by the bytes of the
     /// key's text, whatever collation the account or the column has. The query stands on lines of its
-    /// own, so that a comment at its end swallows nothing. With a cursor the greatest value of its column
-    /// comes with each row: of exactly the rows that were read.
+    /// own, so that a comment at its end swallows nothing. The greatest value of the column of a cursor, and of that
+    /// of `fresh`, comes with each row: of exactly the rows that were read.
     ///
     /// <https://docs.snowflake.com/en/sql-reference/collation>
     ///
@@ -346,8 +400,12 @@ impl Sync {
             Some(cursor) => cursor.clauses(watermark)?,
             None => Default::default(),
         };
+        let newest = match &self.model.fresh {
+            Some(fresh) => greatest_of(&fresh.column, fresh::COLUMN),
+            None => String::new(),
+        };
         Ok(format!(
-            "SELECT {}{greatest}\nFROM (\n{rows}\n) AS \"model\"{since}\n\
+            "SELECT {}{greatest}{newest}\nFROM (\n{rows}\n) AS \"model\"{since}\n\
              ORDER BY COLLATE({}::VARCHAR, 'utf8') NULLS LAST",
             columns.join(", "),
             columns[0]
@@ -365,8 +423,13 @@ impl Cursor {
             }
             None => String::new(),
         };
-        Ok((format!(", MAX({column}) OVER () AS \"{}\"", cursor::COLUMN), since))
+        Ok((greatest_of(&self.column, cursor::COLUMN), since))
     }
+}
+
+/// One more column of the result: the greatest value of a column, the same in every row.
+fn greatest_of(column: &str, named: &str) -> String {
+    format!(", MAX({}) OVER () AS \"{named}\"", sql::quoted(&identifier(column)))
 }
 
 /// The long form of a [`Value`], before it is known which of the two it is.

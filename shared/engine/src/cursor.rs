@@ -116,6 +116,16 @@ fn stays_refused(reason: &Reason) -> bool {
     }
 }
 
+/// Nanoseconds since 1970-01-01 UTC of a timestamp or a date in its wire form.
+pub(crate) fn instant_of(kind: &ColumnKind, value: &str) -> Option<i128> {
+    match kind {
+        ColumnKind::Date => value.parse::<i64>().ok().map(|days| i128::from(days) * DAY),
+        ColumnKind::TimestampNtz => nanoseconds(value),
+        ColumnKind::TimestampLtz | ColumnKind::TimestampTz => nanoseconds(without_offset(value)),
+        _ => None,
+    }
+}
+
 /// Digits with an optional minus sign, as many as a `NUMBER` has.
 fn is_whole(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
@@ -142,7 +152,8 @@ fn nanoseconds(wire: &str) -> Option<i128> {
     Some(if unsigned.len() < wire.len() { -magnitude } else { magnitude })
 }
 
-const SECOND: i128 = 1_000_000_000;
+/// Nanoseconds of a second.
+pub(crate) const SECOND: i128 = 1_000_000_000;
 const DAY: i128 = 86_400 * SECOND;
 
 /// `2026-01-31 12:34:56.123456789`

@@ -47,9 +47,45 @@ pub struct Base {
     pub head: Head,
 }
 
+/// The format of a document that is replaced: [`Head`] and [`Lease`].
+///
+/// It is raised when a document learns something that must not be lost. Whoever does not know a format may read the
+/// document as far as it goes, and replaces it by nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Format(u32);
+
+impl Format {
+    /// What this version writes.
+    pub const CURRENT: Self = Self(1);
+
+    /// Passes a format that this version knows.
+    ///
+    /// # Errors
+    /// [`crate::Class::Configuration`] naming the document when a newer version has written it.
+    pub fn require_known(self, place: &str) -> Result<(), Failure> {
+        let Self(current) = Self::CURRENT;
+        if self.0 <= current {
+            return Ok(());
+        }
+        let message = format!("`{place}` has format {}, this version knows {current}", self.0);
+        Err(Failure::configuration(message)
+            .hint("a newer version of Backhaul has written it: deploy that one"))
+    }
+}
+
+impl Default for Format {
+    fn default() -> Self {
+        Self::CURRENT
+    }
+}
+
 /// `head.json`: the commit of the last run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
+    /// The format of this document.
+    #[serde(default)]
+    pub format: Format,
     /// The run that wrote it; none before the first.
     pub run: Option<RunId>,
     /// The baseline in key order, without gaps or overlaps between segments.
@@ -89,6 +125,9 @@ pub struct SegmentRef {
 /// `lease.json`: who may run the sync. Replaced only by compare-and-set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
+    /// The format of this document.
+    #[serde(default)]
+    pub format: Format,
     /// The run that holds it; none when it was given back.
     pub holder: Option<RunId>,
     /// When it may be taken from a holder that died.
@@ -151,6 +190,10 @@ pub struct Extracted {
     /// How far the cursor column came in this result; none without a cursor, or without rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<Watermark>,
+    /// How old the model was when the statement was submitted, in seconds; none when the sync does not ask, or
+    /// without rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age: Option<u64>,
 }
 
 /// `chunks/<n>.scan.json`: what was found in a partition while it was copied.
@@ -201,10 +244,33 @@ pub struct Mapped {
     pub changed: u64,
     /// Keys of the baseline that the model no longer holds.
     pub removed: u64,
-    /// What is to be sent, in key order.
+    /// Those of them whose records are to be removed: rows to send, which are no rows of the model.
+    #[serde(default)]
+    pub removing: u64,
+    /// Those of them whose removal Salesforce refused before.
+    #[serde(default)]
+    pub removals_held: u64,
+    /// Cells that are sent as NULL in records accepted before, by field.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub cleared: BTreeMap<String, u64>,
+    /// A few keys of what would change, for the preview of a plan.
+    #[serde(default)]
+    pub examples: Examples,
+    /// What is to be sent, in key order; of removals apart.
     pub fragments: Vec<Fragment>,
     /// A few invalid rows for the report: key and reason, never a value.
     pub samples: Vec<Sample>,
+}
+
+/// A few keys of each kind of change, the first in key order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Examples {
+    /// Of rows never accepted before.
+    pub added: Vec<String>,
+    /// Of rows accepted before with other content.
+    pub changed: Vec<String>,
+    /// Keys of the baseline that the model no longer holds.
+    pub removed: Vec<String>,
 }
 
 /// Mapped CSV rows of one chunk, without a header, and beside it the segment of their keys.
@@ -220,6 +286,9 @@ pub struct Fragment {
     /// with rows of one group never run at the same time.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub group: u32,
+    /// The rows are removals: see [`Plan::removal`].
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub removes: bool,
     /// File name in that folder; the segment of its keys has the same name with `.sent.zst`.
     pub file: String,
     /// Rows.
@@ -254,6 +323,9 @@ pub struct Plan {
     pub external_id: String,
     /// The header line of every job, with its line feed.
     pub header: String,
+    /// How the jobs of removals differ; none when there are no such jobs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removal: Option<RemovalPlan>,
     /// The jobs, by number.
     pub jobs: Vec<PlannedJob>,
     /// What loading them will take of the org's allowances.
@@ -261,6 +333,72 @@ pub struct Plan {
     pub prediction: Prediction,
     /// The counts of all chunks together (without fragments and samples); all zero after the first wave.
     pub totals: Mapped,
+    /// What the guard rails say of the first wave.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guard: Vec<Judged>,
+}
+
+/// What a guard rail says of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Judged {
+    /// The rail.
+    pub rail: Rail,
+    /// What it allows: the most, or the least.
+    pub limit: u64,
+    /// What there is.
+    pub found: u64,
+    /// The field it was found in, where one is meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+}
+
+/// A guard rail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rail {
+    /// A model without rows over a baseline with some.
+    EmptyModel,
+    /// `guard.min_rows`.
+    MinRows,
+    /// `model.fresh.max_age`, in seconds.
+    MaxAge,
+    /// `guard.max_changes`.
+    MaxChanges,
+    /// `guard.max_created`.
+    MaxCreated,
+    /// `guard.max_removed`.
+    MaxRemoved,
+    /// `guard.max_cleared`, for the field with the most.
+    MaxCleared,
+}
+
+/// `released.json`: a person has let a plan through that goes past a guard rail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    /// The checksum of `plan-1.json`, as lower-case hexadecimal XXH3-64: this plan and no other.
+    pub plan: String,
+    /// Who approved it, or from where.
+    pub by: String,
+}
+
+/// How the jobs of removals differ from the others of a [`Plan`]: their key field is `Id`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovalPlan {
+    /// The operation, in the vendor's spelling.
+    pub operation: String,
+    /// The header line, with its line feed.
+    pub header: String,
+}
+
+/// What a job sends its rows as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form<'p> {
+    /// The operation, in the vendor's spelling.
+    pub operation: &'p str,
+    /// The key field, which is also the first CSV column.
+    pub key: &'p str,
+    /// The header line, with its line feed.
+    pub header: &'p str,
 }
 
 /// What a load takes of the org's allowances of 24 hours.
@@ -281,6 +419,9 @@ pub struct PlannedJob {
     /// Jobs of one turn run side by side; a turn begins when the one before is collected.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub turn: u32,
+    /// The rows are removals: see [`Plan::removal`].
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub removes: bool,
     /// Its fragments, in key order.
     pub fragments: Vec<Fragment>,
     /// Rows in all.
@@ -382,6 +523,17 @@ impl Chunk {
     }
 }
 
+impl Plan {
+    /// What a job of this plan sends its rows as.
+    #[must_use]
+    pub fn form(&self, job: &PlannedJob) -> Form<'_> {
+        match &self.removal {
+            Some(RemovalPlan { operation, header }) if job.removes => Form { operation, key: "Id", header },
+            _ => Form { operation: &self.operation, key: &self.external_id, header: &self.header },
+        }
+    }
+}
+
 impl JobEnd {
     /// The state of a job that Salesforce no longer knows.
     pub const NOT_FOUND: &str = "NotFound";
@@ -425,6 +577,21 @@ impl Mapped {
     }
 }
 
+impl Examples {
+    /// Most keys of each kind.
+    pub const MOST: usize = 5;
+
+    /// Adds those of the next chunk.
+    pub fn extend(&mut self, next: &Self) {
+        let add = |keys: &mut Vec<String>, next: &[String]| {
+            keys.extend(next.iter().take(Self::MOST.saturating_sub(keys.len())).cloned());
+        };
+        add(&mut self.added, &next.added);
+        add(&mut self.changed, &next.changed);
+        add(&mut self.removed, &next.removed);
+    }
+}
+
 impl Again {
     /// No row goes again.
     #[must_use]
@@ -451,6 +618,11 @@ impl Collected {
     pub fn rejected_rows(&self) -> u64 {
         self.rejected.values().sum()
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]

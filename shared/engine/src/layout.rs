@@ -49,6 +49,8 @@ run_objects! {
     result = "result.json";
     /// A JSON array of the chunks: what the fan-out reads.
     manifest = "manifest.json";
+    /// Says that a person let the plan through although it goes past a guard rail.
+    released = "released.json";
     /// Says that the run sends nothing more, and is only settled.
     given_up = "given-up.json";
     /// The report for machines.

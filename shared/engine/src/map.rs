@@ -8,6 +8,9 @@
 //! them. A key of the baseline that no row has is removed; one that only invalid rows have is not, and
 //! none is when only a part of the model was read.
 //!
+//! In a mirror, the record of a removed key that was accepted is removed too: by its Salesforce id, in fragments of
+//! their own. A removal that was refused is held like any other row. Until it is accepted the key stays in the baseline.
+//!
 //! An insert happens once: a key that was accepted is unchanged whatever its row says now, and stays in
 //! the baseline when the model no longer holds it. What a delete sends is the key, so it happens once too.
 //!
@@ -35,11 +38,12 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     Failure, Fingerprint,
-    config::Operation,
+    collections::NULL,
+    config::{Operation, Selection},
     csv,
-    document::{Chunk, Fragment, Mapped, Sample},
+    document::{Chunk, Examples, Fragment, Mapped, Sample},
     fingerprint::Fingerprints,
-    mapping::{Mapping, Source},
+    mapping::{Assignment, KeyRule, Mapping, Removal, Source},
     partition::{Row, Rows},
     segment::{Entry, Segments, Writer, without_checksum},
     value::{self, Fault},
@@ -65,7 +69,9 @@ pub const SAMPLES: usize = 20;
 /// | `upsert-000.sent.zst` | their keys, with the fingerprint as `accepted`, and the id if it is known |
 /// | `invalid-000.csv` | `key,code,field,reason` of each row refused by us |
 /// | `held-000.csv` | `key,code` of each row that Salesforce refused before, with the same content |
-/// | `removed-000.zst` | the baseline entries that no row has |
+/// | `removed-000.zst` | the baseline entries that no row has, and that go without a call |
+/// | `remove-000.csv` | of a mirror: the ids of records to remove, with a null for each field to clear |
+/// | `remove-000.sent.zst` | their keys, with the fingerprint as `accepted`, and the id |
 #[derive(Clone, PartialEq, Eq)]
 pub struct Piece {
     /// The file name within the chunk's folder.
@@ -123,6 +129,8 @@ struct Pending {
     csv: Vec<u8>,
     /// The group of its parent, from 1; 0 without groups.
     group: u32,
+    /// The assignments that clear their field, by place.
+    cleared: Vec<usize>,
     faults: Vec<Fault>,
 }
 
@@ -231,6 +239,7 @@ impl Pending {
     fn convert(&mut self, mapping: &Mapping, row: &Row<'_>) {
         self.csv.clear();
         self.faults.clear();
+        self.cleared.clear();
         self.group = 0;
         for (place, assignment) in mapping.assignments.iter().enumerate() {
             if place > 0 {
@@ -246,6 +255,9 @@ impl Pending {
                 self.fault("broken_text", &assignment.header, reason);
             } else if let Err(fault) = value::write_of(assignment, row, &mut self.csv) {
                 self.faults.push(fault);
+            }
+            if self.csv[start..] == *NULL.as_bytes() {
+                self.cleared.push(place);
             }
             if place == 0 && self.faults.is_empty() {
                 self.check_key(&assignment.header, mapping.operation);
@@ -349,7 +361,7 @@ impl<'a, B: Read, I: Iterator<Item = Result<B, Failure>>> Baseline<'a, B, I> {
             }
             let stays = self.narrowed || (self.once && entry.accepted.is_some());
             if !stays {
-                output.removed(&entry)?;
+                output.left(&entry)?;
             }
             self.segments.step()?;
         }
@@ -362,9 +374,15 @@ struct Output<'a> {
     emit: &'a mut dyn FnMut(Piece) -> Result<(), Failure>,
     chunk: u32,
     operation: Operation,
+    assignments: &'a [Assignment],
+    /// Every row is sent, changed or not.
+    all: bool,
     mapped: Mapped,
-    /// The fragments being filled: one, or one for each group.
+    /// Cells that clear their field in records accepted before, by the place of the assignment.
+    cleared: Vec<u64>,
+    /// The fragments being filled: one, or one for each group, and the last for removals.
     open: Vec<Open>,
+    removals: Option<Removals>,
     /// Most bytes of a fragment.
     limit: usize,
     removed: Writer<Vec<u8>>,
@@ -375,17 +393,32 @@ struct Output<'a> {
     held: Listing,
 }
 
+/// How records are removed.
+struct Removals {
+    fingerprints: Fingerprints,
+    /// What follows the id in a row: a null for each field to clear.
+    nulls: Vec<u8>,
+}
+
+impl Removals {
+    fn new(removal: &Removal, key: &KeyRule) -> Self {
+        let fingerprints = Fingerprints::under(&csv::header(&removal.mapping(key)));
+        Self { fingerprints, nulls: ",#N/A".repeat(removal.clears.len()).into_bytes() }
+    }
+}
+
 /// A fragment being filled.
 struct Open {
     group: u32,
+    removes: bool,
     csv: Vec<u8>,
     rows: u64,
     sent: Writer<Vec<u8>>,
 }
 
 impl Open {
-    fn new(group: u32) -> Self {
-        Self { group, csv: Vec::new(), rows: 0, sent: Writer::new(Vec::new()) }
+    fn new(group: u32, removes: bool) -> Self {
+        Self { group, removes, csv: Vec::new(), rows: 0, sent: Writer::new(Vec::new()) }
     }
 }
 
@@ -398,7 +431,11 @@ struct Listing {
 }
 
 impl<'a> Output<'a> {
-    fn new(mapping: &Mapping, chunk: &Chunk, emit: &'a mut dyn FnMut(Piece) -> Result<(), Failure>) -> Self {
+    fn new(
+        mapping: &'a Mapping,
+        chunk: &Chunk,
+        emit: &'a mut dyn FnMut(Piece) -> Result<(), Failure>,
+    ) -> Self {
         let (groups, limit) = match mapping.group_by {
             Some(_) => (1..=GROUPS, GROUP_BYTES),
             None => (0..=0, PIECE_BYTES),
@@ -407,8 +444,12 @@ impl<'a> Output<'a> {
             emit,
             chunk: chunk.chunk,
             operation: mapping.operation,
+            assignments: &mapping.assignments,
+            all: mapping.send == Selection::All,
             mapped: Mapped::default(),
-            open: groups.map(Open::new).collect(),
+            cleared: vec![0; mapping.assignments.len()],
+            open: groups.map(|group| Open::new(group, false)).chain([Open::new(0, true)]).collect(),
+            removals: mapping.removal.as_ref().map(|removal| Removals::new(removal, &mapping.key)),
             limit,
             removed: Writer::new(Vec::new()),
             removed_bytes: 0,
@@ -427,7 +468,7 @@ impl<'a> Output<'a> {
     ) -> Result<(), Failure> {
         let accepted = known.as_ref().and_then(|entry| entry.accepted);
         let was_inserted = self.operation == Operation::Insert && accepted.is_some();
-        if accepted == Some(fingerprint) || was_inserted {
+        if (accepted == Some(fingerprint) && !self.all) || was_inserted {
             self.mapped.unchanged += 1;
             return Ok(());
         }
@@ -436,40 +477,83 @@ impl<'a> Output<'a> {
             self.mapped.held += 1;
             return self.held.add(&[&row.key, refused.code], self.emit);
         }
-        *(if accepted.is_none() { &mut self.mapped.added } else { &mut self.mapped.changed }) += 1;
+        self.count(row, accepted.is_some());
         let id = known.as_ref().and_then(|entry| entry.id);
-        self.send(row, &Entry { key: &row.key, accepted: Some(fingerprint), id, refused: None })
+        let place = row.group.saturating_sub(1) as usize;
+        self.send(place, &row.csv, &Entry { key: &row.key, accepted: Some(fingerprint), id, refused: None })
     }
 
-    fn send(&mut self, row: &Pending, sent: &Entry<'_>) -> Result<(), Failure> {
-        let place = row.group.saturating_sub(1) as usize;
-        if self.open[place].csv.len() + row.csv.len() + 1 > self.limit {
+    /// Counts a row that is sent.
+    fn count(&mut self, row: &Pending, accepted_before: bool) {
+        let Mapped { added, changed, examples, .. } = &mut self.mapped;
+        let (rows, keys) = match accepted_before {
+            false => (added, &mut examples.added),
+            true => (changed, &mut examples.changed),
+        };
+        *rows += 1;
+        if keys.len() < Examples::MOST {
+            keys.push(row.key.clone());
+        }
+        for &place in row.cleared.iter().filter(|_| accepted_before) {
+            self.cleared[place] += 1;
+        }
+    }
+
+    fn send(&mut self, place: usize, csv: &[u8], sent: &Entry<'_>) -> Result<(), Failure> {
+        if self.open[place].csv.len() + csv.len() + 1 > self.limit {
             self.close_fragment(place)?;
         }
         let open = &mut self.open[place];
-        open.csv.extend_from_slice(&row.csv);
+        open.csv.extend_from_slice(csv);
         open.csv.push(b'\n');
         open.rows += 1;
         open.sent.push(sent)
     }
 
     fn close_fragment(&mut self, place: usize) -> Result<(), Failure> {
-        let empty = Open::new(self.open[place].group);
-        let Open { group, csv, rows, sent } = mem::replace(&mut self.open[place], empty);
+        let empty = Open::new(self.open[place].group, self.open[place].removes);
+        let Open { group, removes, csv, rows, sent } = mem::replace(&mut self.open[place], empty);
         if rows == 0 {
             return Ok(());
         }
-        let file = format!("{}-{:03}.csv", self.operation.word(), self.mapped.fragments.len());
+        let word = if removes { "remove" } else { self.operation.word() };
+        let file = format!("{word}-{:03}.csv", self.mapped.fragments.len());
         let bytes = csv.len() as u64;
-        let fragment = Fragment { chunk: self.chunk, again: None, group, file, rows, bytes };
+        let fragment = Fragment { chunk: self.chunk, again: None, group, removes, file, rows, bytes };
         (self.emit)(Piece { file: fragment.file.clone(), bytes: csv })?;
         (self.emit)(Piece { file: fragment.sent_file(), bytes: sent.finish()?.0 })?;
         self.mapped.fragments.push(fragment);
         Ok(())
     }
 
-    fn removed(&mut self, entry: &Entry<'_>) -> Result<(), Failure> {
+    /// A key that has left the model. Of one that was never accepted, and of a record whose id is not known, nothing
+    /// can be removed but the entry.
+    fn left(&mut self, entry: &Entry<'_>) -> Result<(), Failure> {
         self.mapped.removed += 1;
+        if self.mapped.examples.removed.len() < Examples::MOST {
+            self.mapped.examples.removed.push(entry.key.to_owned());
+        }
+        match (&self.removals, entry.accepted, entry.id) {
+            (Some(_), Some(_), Some(id)) => self.remove(entry, id),
+            _ => self.removed(entry),
+        }
+    }
+
+    /// Sends the removal of a record, unless it was refused before.
+    fn remove(&mut self, entry: &Entry<'_>, id: &str) -> Result<(), Failure> {
+        let removals = self.removals.as_ref().expect("asked for before");
+        let row = [id.as_bytes(), &removals.nulls].concat();
+        let fingerprint = removals.fingerprints.of(&row);
+        if let Some(refused) = entry.refused.filter(|refused| refused.fingerprint == fingerprint) {
+            self.mapped.removals_held += 1;
+            return self.held.add(&[entry.key, refused.code], self.emit);
+        }
+        self.mapped.removing += 1;
+        let sent = Entry { key: entry.key, accepted: Some(fingerprint), id: Some(id), refused: None };
+        self.send(self.open.len() - 1, &row, &sent)
+    }
+
+    fn removed(&mut self, entry: &Entry<'_>) -> Result<(), Failure> {
         self.removed_bytes += REMOVED_ENTRY + entry.key.len();
         self.removed.push(entry)?;
         if self.removed_bytes < PIECE_BYTES { Ok(()) } else { self.close_removed() }
@@ -527,6 +611,8 @@ impl<'a> Output<'a> {
         self.close_removed()?;
         self.invalid.close(self.emit)?;
         self.held.close(self.emit)?;
+        let fields = self.assignments.iter().map(|assignment| assignment.header.clone());
+        self.mapped.cleared = fields.zip(self.cleared).filter(|(_, cells)| *cells > 0).collect();
         Ok(self.mapped)
     }
 }

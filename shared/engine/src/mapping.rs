@@ -7,7 +7,10 @@ mod resolve;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{config::Operation, contract::ColumnKind};
+use crate::{
+    config::{Operation, Selection},
+    contract::ColumnKind,
+};
 
 pub(crate) use header::Header;
 
@@ -27,13 +30,61 @@ pub struct Mapping {
     /// The result is only a part of the model, so a key that is not in it is not removed.
     #[serde(default)]
     pub narrowed: bool,
+    /// Which rows are sent.
+    #[serde(default)]
+    pub send: Selection,
+    /// What becomes of records whose row has left the model; none when they are left alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removal: Option<Removal>,
+}
+
+/// What becomes of records whose row has left the model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removal {
+    /// `Delete`, or `Update` to clear fields.
+    pub operation: Operation,
+    /// The fields that are cleared.
+    pub clears: Vec<String>,
+}
+
+impl Removal {
+    /// The mapping of the rows that are sent for a removal: the Salesforce id, and a null for each field.
+    #[must_use]
+    pub fn mapping(&self, key: &KeyRule) -> Mapping {
+        let assignment = |header: &str, conversion| Assignment {
+            header: header.to_owned(),
+            source: Source::Constant(String::new()),
+            conversion,
+            when_null: WhenNull::Clear,
+        };
+        let cleared = self.clears.iter().map(|field| assignment(field, Conversion::Text { max_chars: 0 }));
+        let assignments = [assignment("Id", Conversion::RecordId)].into_iter().chain(cleared).collect();
+        Mapping { operation: self.operation, ..Mapping::new(key.clone(), assignments) }
+    }
 }
 
 impl Mapping {
+    /// The mapping of the rows of a job: these, or those of a removal.
+    #[must_use]
+    pub fn of(&self, removes: bool) -> Self {
+        match &self.removal {
+            Some(removal) if removes => removal.mapping(&self.key),
+            _ => self.clone(),
+        }
+    }
+
     /// An upsert of every row of the model, in no groups.
     #[must_use]
     pub const fn new(key: KeyRule, assignments: Vec<Assignment>) -> Self {
-        Self { key, assignments, operation: Operation::Upsert, group_by: None, narrowed: false }
+        Self {
+            key,
+            assignments,
+            operation: Operation::Upsert,
+            group_by: None,
+            narrowed: false,
+            send: Selection::Changes,
+            removal: None,
+        }
     }
 }
 

@@ -37,6 +37,8 @@ pub struct JoinInput {
     pub external_id: String,
     /// The state the job ended in, in the vendor's spelling.
     pub state: String,
+    /// The rows are removals: they are named by the Salesforce id of their entry, and what is accepted is gone.
+    pub removes: bool,
 }
 
 /// What the org said of a row in doubt.
@@ -112,7 +114,7 @@ pub fn join<R: Read>(
     mut failed: impl Read,
     mut unprocessed: impl Read,
 ) -> Result<Outcomes, Failure> {
-    let sent = Sent::read(sent)?;
+    let sent = Sent::read(job.removes, sent)?;
     let mut outcomes = Outcomes::new(job, sent)?;
     outcomes.read(Set::Success, &mut success)?;
     outcomes.read(Set::Failed, &mut failed)?;
@@ -126,6 +128,8 @@ pub fn join<R: Read>(
     Ok(outcomes)
 }
 
+/// What is said of a record that is in the recycle bin, and of one that has left it.
+const GONE: [&str; 2] = ["ENTITY_IS_DELETED", "INVALID_CROSS_REFERENCE_KEY"];
 /// Most samples of one code, and of a job.
 const SAMPLES_PER_CODE: usize = 5;
 const SAMPLES: usize = 25;
@@ -141,6 +145,7 @@ enum Set {
 
 /// The sent segments as they are stored: they are read twice, and nothing holds keys in less memory.
 struct Sent {
+    removes: bool,
     pieces: Vec<(Fragment, Vec<u8>)>,
 }
 
@@ -209,7 +214,10 @@ impl Set {
 }
 
 impl Sent {
-    fn read<R: Read>(sent: impl Iterator<Item = Result<(Fragment, R), Failure>>) -> Result<Self, Failure> {
+    fn read<R: Read>(
+        removes: bool,
+        sent: impl Iterator<Item = Result<(Fragment, R), Failure>>,
+    ) -> Result<Self, Failure> {
         let mut pieces = Vec::new();
         for piece in sent {
             let (fragment, mut input) = piece?;
@@ -218,7 +226,12 @@ impl Sent {
             bytes.shrink_to_fit();
             pieces.push((fragment, bytes));
         }
-        Ok(Self { pieces })
+        Ok(Self { removes, pieces })
+    }
+
+    /// What the row of an entry is named by in the result files.
+    fn name<'e>(&self, entry: &Entry<'e>) -> &'e str {
+        entry.id.filter(|_| self.removes).unwrap_or(entry.key)
     }
 
     /// Calls `each` with the number of every row, its fragment and its entry.
@@ -250,7 +263,7 @@ impl Sent {
             let mut csv = Csv::new("sent rows", &mut upload);
             let mut reader = Reader::new(bytes.as_slice());
             while let Some(entry) = reader.advance()? {
-                if !csv.next(1)? || csv.cell(0) != entry.key {
+                if !csv.next(1)? || csv.cell(0) != self.name(&entry) {
                     return Err(torn());
                 }
                 each(row, fragment, &entry, csv.raw())?;
@@ -364,8 +377,12 @@ impl Outcomes {
             return Ok(());
         };
         let fate = if let Some(error) = columns.error {
-            let code = self.reject(key, &cell(error), &columns.names);
-            Fate::rejected(code)
+            let error = cell(error);
+            if self.is_gone(&error) {
+                Fate::UPDATED
+            } else {
+                Fate::rejected(self.reject(key, &error, &columns.names))
+            }
         } else if let Some(created) = columns.created {
             self.ids.set(row, &columns.id.map(cell).unwrap_or_default());
             let created = file.cell(created).eq_ignore_ascii_case("true");
@@ -375,6 +392,11 @@ impl Outcomes {
         };
         self.fates[row] = self.fates[row].and(fate);
         Ok(())
+    }
+
+    /// A record that is to be removed, and is not there any more.
+    fn is_gone(&self, error: &str) -> bool {
+        self.job.removes && GONE.contains(&taxonomy::row_error(error).code)
     }
 
     fn find(&mut self, key: &str) -> Result<Option<usize>, Failure> {
@@ -551,6 +573,9 @@ impl Outcomes {
     ) -> Result<Option<Entry<'b>>, Failure> {
         let fingerprint = sent.accepted.ok_or_else(|| Failure::bug("a sent key carries no `fingerprint`"))?;
         let fate = self.fates[row];
+        if fate.accepted() && self.job.removes {
+            return Ok(Some(Entry::key(sent.key)));
+        }
         if fate.accepted() {
             let id = (!id.is_empty()).then_some(id);
             return Ok(Some(Entry { id, accepted: Some(fingerprint), ..Entry::key(sent.key) }));
@@ -649,6 +674,7 @@ impl Pieces {
                 chunk,
                 again: Some(self.job),
                 group,
+                removes: from.removes,
                 file: format!("again-{chunk:05}-{number:03}.csv"),
                 rows: 0,
                 bytes: 0,
@@ -704,7 +730,7 @@ impl Index {
         sent.each(|row, _, entry| {
             let row =
                 u32::try_from(row).map_err(|_| Failure::bug("a job has more rows than Salesforce takes"))?;
-            pairs.push((form.hash(entry.key, &mut scratch), row));
+            pairs.push((form.hash(sent.name(entry), &mut scratch), row));
             Ok(())
         })?;
         pairs.sort_unstable();

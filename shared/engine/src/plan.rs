@@ -6,8 +6,8 @@ use crate::{
     Failure,
     config::{Api, Operation, Sync},
     csv,
-    document::{Collected, Fragment, Mapped, Plan, PlannedJob},
-    mapping::Mapping,
+    document::{Collected, Fragment, Mapped, Plan, PlannedJob, RemovalPlan},
+    mapping::{Mapping, Removal},
     quota,
 };
 
@@ -30,22 +30,33 @@ pub const BULK_FROM_ROWS: u64 = 2_000;
 /// jobs as that order and the groups allow. Without changes there are no jobs.
 ///
 /// # Errors
-/// [`crate::Class::Guard`] when the model is empty and the baseline is not; [`crate::Class::Configuration`] when
-/// `load.max_job_bytes` is more than Salesforce takes or less than one fragment; [`crate::Class::Bug`] when the
-/// counts of a chunk do not add up or fragments are out of order.
+/// [`crate::Class::Configuration`] when `load.max_job_bytes` is more than Salesforce takes or less than one fragment;
+/// [`crate::Class::Bug`] when the counts of a chunk do not add up or fragments are out of order.
 pub fn plan(sync: &Sync, mapping: &Mapping, chunks: &[Mapped]) -> Result<Plan, Failure> {
     chunks.iter().enumerate().try_for_each(|(number, chunk)| check_counts(number, chunk))?;
     let totals = total(chunks);
-    if !mapping.narrowed {
-        guard(&totals)?;
-    }
     let header = header(sync, mapping)?;
-    let jobs = pack(sync, chunks.iter().flat_map(|chunk| &chunk.fragments), header.len() as u64)?;
+    let removal = mapping.removal.as_ref().map(|removal| removal_plan(removal, mapping));
+    let headers = Headers { rows: header.len() as u64, removals: removal_header(removal.as_ref()) };
+    let jobs = pack(sync, chunks.iter().flat_map(|chunk| &chunk.fragments), headers)?;
     let prediction = quota::predict(&jobs);
     let external_id = sync.key.field.clone();
     let object = sync.destination.object.clone();
     let operation = sync.destination.operation.vendor().to_owned();
-    Ok(Plan { wave: 1, object, operation, external_id, header, jobs, prediction, totals })
+    let removal = removal.filter(|_| totals.removing > 0);
+    let guard = Vec::new();
+    Ok(Plan { wave: 1, object, operation, external_id, header, removal, jobs, prediction, totals, guard })
+}
+
+fn removal_plan(removal: &Removal, mapping: &Mapping) -> RemovalPlan {
+    RemovalPlan {
+        operation: removal.operation.vendor().to_owned(),
+        header: csv::header(&removal.mapping(&mapping.key)),
+    }
+}
+
+fn removal_header(removal: Option<&RemovalPlan>) -> u64 {
+    removal.map_or(0, |removal| removal.header.len() as u64)
 }
 
 /// The jobs of the wave after `before`: the rows of its jobs that are worth another pass. None when there are no such
@@ -60,9 +71,11 @@ pub fn next_wave(sync: &Sync, before: &Plan, collected: &[Collected]) -> Result<
     }
     // Jobs of one group follow each other in key order, and so do the files of a job.
     fragments.sort_by_key(|fragment| (fragment.chunk, fragment.again, &fragment.file));
-    let jobs = pack(sync, fragments.into_iter(), before.header.len() as u64)?;
+    let removals = removal_header(before.removal.as_ref());
+    let jobs = pack(sync, fragments.into_iter(), Headers { rows: before.header.len() as u64, removals })?;
     let prediction = quota::predict(&jobs);
-    let plan = Plan { wave: before.wave + 1, jobs, prediction, totals: Mapped::default(), ..before.clone() };
+    let (totals, guard) = Default::default();
+    let plan = Plan { wave: before.wave + 1, jobs, prediction, totals, guard, ..before.clone() };
     Ok(Some(plan))
 }
 
@@ -80,30 +93,24 @@ pub fn total(chunks: &[Mapped]) -> Mapped {
         totals.added += chunk.added;
         totals.changed += chunk.changed;
         totals.removed += chunk.removed;
+        totals.removing += chunk.removing;
+        totals.removals_held += chunk.removals_held;
+        for (field, cells) in &chunk.cleared {
+            *totals.cleared.entry(field.clone()).or_default() += cells;
+        }
+        totals.examples.extend(&chunk.examples);
     }
     totals
-}
-
-/// An empty model is a broken view more often than an empty business.
-fn guard(totals: &Mapped) -> Result<(), Failure> {
-    if totals.read > 0 || totals.removed == 0 {
-        return Ok(());
-    }
-    Err(Failure::guard(format!(
-        "the model returned no rows, but {} records were loaded by earlier runs",
-        totals.removed
-    ))
-    .hint("check the model's query, its role and the load behind it; nothing was sent"))
 }
 
 fn check_counts(number: usize, chunk: &Mapped) -> Result<(), Failure> {
     let counted = chunk.unchanged + chunk.held + chunk.invalid_rows() + chunk.sent();
     let packed: u64 = chunk.fragments.iter().map(|fragment| fragment.rows).sum();
-    if counted != chunk.read || packed != chunk.sent() {
+    let to_send = chunk.sent() + chunk.removing;
+    if counted != chunk.read || packed != to_send {
         return Err(Failure::bug(format!(
-            "chunk `{number}` read {} rows, counted {counted} and wrote {packed} of {} to send",
+            "chunk `{number}` read {} rows, counted {counted} and wrote {packed} of {to_send} to send",
             chunk.read,
-            chunk.sent()
         )));
     }
     Ok(())
@@ -118,18 +125,25 @@ fn header(sync: &Sync, mapping: &Mapping) -> Result<String, Failure> {
     Ok(csv::header(mapping))
 }
 
+/// Bytes of the header lines.
+#[derive(Clone, Copy)]
+struct Headers {
+    rows: u64,
+    removals: u64,
+}
+
 /// How large a job may become.
 #[derive(Clone, Copy)]
 struct Room {
     api: Api,
-    header: u64,
+    headers: Headers,
     bytes: u64,
     rows: u64,
 }
 
 impl Room {
     /// The interface is chosen by the rows of the whole wave, unless the sync names it.
-    fn of(sync: &Sync, rows: u64, header: u64) -> Result<Self, Failure> {
+    fn of(sync: &Sync, rows: u64, headers: Headers) -> Result<Self, Failure> {
         let bytes = sync.load.max_job_bytes;
         if bytes > MAX_UPLOAD {
             return Err(Failure::configuration(format!(
@@ -144,11 +158,16 @@ impl Room {
             named => named,
         };
         let rows = if api == Api::Rest { BULK_FROM_ROWS } else { MAX_ROWS };
-        Ok(Self { api, header, bytes, rows })
+        Ok(Self { api, headers, bytes, rows })
     }
 
-    fn job(self, turn: u32) -> PlannedJob {
-        PlannedJob { api: self.api, turn, fragments: Vec::new(), rows: 0, bytes: self.header }
+    fn header(self, removes: bool) -> u64 {
+        if removes { self.headers.removals } else { self.headers.rows }
+    }
+
+    fn job(self, turn: u32, removes: bool) -> PlannedJob {
+        let bytes = self.header(removes);
+        PlannedJob { api: self.api, turn, removes, fragments: Vec::new(), rows: 0, bytes }
     }
 
     fn fits(self, job: &PlannedJob, fragment: &Fragment) -> bool {
@@ -156,7 +175,7 @@ impl Room {
     }
 
     fn check(self, fragment: &Fragment) -> Result<(), Failure> {
-        let bytes = self.header + fragment.bytes;
+        let bytes = self.header(fragment.removes) + fragment.bytes;
         let (file, chunk, rows) = (&fragment.file, fragment.chunk, fragment.rows);
         let what = format!("`{file}` of chunk `{chunk}` makes an upload of {bytes} bytes");
         if bytes > MAX_UPLOAD || rows > MAX_ROWS {
@@ -171,25 +190,29 @@ impl Room {
 }
 
 /// Fills one job of a group after the other: with the order given, no other split has fewer jobs. The jobs of one
-/// group lock the same parents, so each has a turn of its own; those of rows without a group run side by side.
+/// group lock the same parents, so each has a turn of its own; those of rows without a group run side by side. Removals come
+/// last: when a job before them shows that something is wrong, nothing is gone yet.
 fn pack<'a>(
     sync: &Sync,
     fragments: impl Iterator<Item = &'a Fragment> + Clone,
-    header: u64,
+    headers: Headers,
 ) -> Result<Vec<PlannedJob>, Failure> {
-    let room = Room::of(sync, fragments.clone().map(|fragment| fragment.rows).sum(), header)?;
-    let mut groups: BTreeMap<u32, Vec<PlannedJob>> = BTreeMap::new();
+    let room = Room::of(sync, fragments.clone().map(|fragment| fragment.rows).sum(), headers)?;
+    let mut groups: BTreeMap<(bool, u32), Vec<PlannedJob>> = BTreeMap::new();
     for fragment in fragments {
         room.check(fragment)?;
-        let jobs = groups.entry(fragment.group).or_default();
+        let jobs = groups.entry((fragment.removes, fragment.group)).or_default();
         in_order(jobs, fragment)?;
         if !jobs.last().is_some_and(|job| room.fits(job, fragment)) {
             let turn = if fragment.group == 0 { 0 } else { jobs.len() };
-            jobs.push(room.job(u32::try_from(turn).map_err(|_| Failure::bug("too many jobs"))?));
+            let turn = u32::try_from(turn).map_err(|_| Failure::bug("too many jobs"))?;
+            jobs.push(room.job(turn, fragment.removes));
         }
         add(jobs.last_mut().expect("a job was pushed"), fragment);
     }
     let mut jobs: Vec<_> = groups.into_values().flatten().collect();
+    let last = jobs.iter().filter(|job| !job.removes).map(|job| job.turn + 1).max().unwrap_or_default();
+    jobs.iter_mut().filter(|job| job.removes).for_each(|job| job.turn = last);
     jobs.sort_by_key(|job| job.turn);
     Ok(jobs)
 }

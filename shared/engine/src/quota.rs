@@ -114,8 +114,9 @@ mod tests {
     use crate::document::Fragment;
 
     fn job(api: Api, rows: u64) -> PlannedJob {
-        let fragment = Fragment { chunk: 0, again: None, group: 0, file: String::new(), rows, bytes: 0 };
-        PlannedJob { api, turn: 0, fragments: vec![fragment], rows, bytes: 0 }
+        let fragment =
+            Fragment { chunk: 0, again: None, group: 0, removes: false, file: String::new(), rows, bytes: 0 };
+        PlannedJob { api, turn: 0, removes: false, fragments: vec![fragment], rows, bytes: 0 }
     }
 
     #[test]

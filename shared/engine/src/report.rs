@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    JobRef, RunId, RunRef, SyncName,
+    Class, JobRef, RunId, RunRef, SyncName,
     config::{Api, Operation, Quota, Share},
-    document::{Collected, Failed, Mapped, Mode, PlannedJob, Prediction, Sample, Stopped},
+    document::{Approval, Collected, Failed, Judged, Mapped, Mode, PlannedJob, Prediction, Sample, Stopped},
     layout,
     quota::{self, Allowance, Limits},
     taxonomy,
@@ -39,6 +39,10 @@ pub struct Input<'a> {
     pub quota: &'a Quota,
     /// Why the sync stands still from now on, if it does.
     pub stopped: Option<&'a Stopped>,
+    /// What the guard rails say of the plan.
+    pub guard: &'a [Judged],
+    /// Who let it through all the same, if somebody did.
+    pub released: Option<&'a Approval>,
     /// The counts of all chunks together; its samples, if any, are those of the invalid rows.
     pub totals: &'a Mapped,
     /// What became of the jobs that were collected, in order.
@@ -57,6 +61,9 @@ pub struct JobOutcome {
     pub job_id: Option<String>,
     /// The bulk batches it took.
     pub batches: u64,
+    /// Its rows were removals.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub removes: bool,
     /// What became of its rows.
     pub collected: Collected,
 }
@@ -66,7 +73,8 @@ impl JobOutcome {
     #[must_use]
     pub fn new(job: JobRef, planned: &PlannedJob, job_id: Option<String>, collected: Collected) -> Self {
         let batches = quota::predict(std::slice::from_ref(planned)).batches;
-        Self { job, job_id: job_id.filter(|_| planned.api != Api::Rest), batches, collected }
+        let job_id = job_id.filter(|_| planned.api != Api::Rest);
+        Self { job, job_id, batches, removes: planned.removes, collected }
     }
 }
 
@@ -102,6 +110,12 @@ pub struct Report {
     /// Why the sync stands still from now on, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<Stopped>,
+    /// What the guard rails say of the plan.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guard: Vec<Judged>,
+    /// Who let it through all the same, if somebody did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub released: Option<Approval>,
     /// Why the run failed, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failed>,
@@ -128,8 +142,8 @@ pub enum Verdict {
     Failed,
 }
 
-/// What became of every row. `read = unchanged + held + invalid + sent`, and unless the run stopped at the plan
-/// `sent = created + updated + rejected + unprocessed + missing`.
+/// What became of every row. `read = unchanged + held + invalid + sent - removing`, and unless the run stopped at the
+/// plan `sent = created + updated + gone + rejected + unprocessed + missing`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Rows of the model.
@@ -154,6 +168,15 @@ pub struct Counts {
     pub missing: u64,
     /// Keys of the baseline that the model no longer holds; they are no rows of the model.
     pub removed: u64,
+    /// Those of them whose records are removed: they are in `sent`, and in no part of `read`.
+    #[serde(default)]
+    pub removing: u64,
+    /// Accepted, and removed.
+    #[serde(default)]
+    pub gone: u64,
+    /// Of the keys no longer held: their removal was refused before.
+    #[serde(default)]
+    pub removals_held: u64,
 }
 
 /// What a run takes of the org's allowances of 24 hours.
@@ -228,6 +251,8 @@ impl Report {
             allowances: Allowances::new(input),
             jobs,
             stopped: input.stopped.cloned(),
+            guard: input.guard.to_vec(),
+            released: input.released.cloned(),
             failure: input.failure.cloned(),
             folder: layout::run_folder(input.run),
         }
@@ -239,6 +264,7 @@ impl Report {
         let mut page = Page::default();
         self.headline(&mut page);
         self.why_it_failed(&mut page);
+        self.guard_rails(&mut page);
         self.why_it_stands_still(&mut page);
         self.ledger(&mut page);
         self.why_not_written(&mut page);
@@ -265,6 +291,9 @@ impl Report {
 
     fn advice(&self) -> &'static str {
         match self.verdict {
+            _ if self.mode == Mode::Plan && self.verdict.is_well() && self.is_over() => {
+                "Nothing was sent. A guard rail stops this plan: see below."
+            }
             Verdict::Green if self.mode == Mode::Plan => "Nothing was sent. Every row is accounted for.",
             Verdict::Attention if self.mode == Mode::Plan => {
                 "Nothing was sent. Some rows would not be: see below why."
@@ -280,6 +309,9 @@ impl Report {
             Verdict::Unbalanced => {
                 "The counts below contradict each other. Do not rely on this run, and report it as a bug."
             }
+            Verdict::Failed if self.is_guarded() => {
+                "A guard rail stopped the run before anything was sent: a person has to look."
+            }
             Verdict::Failed => {
                 "Nothing was committed: the next run starts from the same baseline and sends what is missing."
             }
@@ -287,9 +319,53 @@ impl Report {
     }
 
     fn why_it_failed(&self, page: &mut Page) {
-        let Some(failure) = &self.failure else { return };
+        let Some(failure) = self.failure.as_ref().filter(|_| !self.is_guarded()) else { return };
         page.title("FAILURE");
         page.wrapped("  ", &format!("{}: {}", clean(&failure.error, 60), clean(&failure.cause, 1000)));
+    }
+
+    /// The run was stopped by a guard rail, and by nothing else.
+    fn is_guarded(&self) -> bool {
+        let by_rail = self.failure.as_ref().is_some_and(|failure| failure.error == Class::Guard.name());
+        by_rail && self.released.is_none() && self.is_over()
+    }
+
+    fn is_over(&self) -> bool {
+        self.guard.iter().any(Judged::is_over)
+    }
+
+    /// A plan is shown with every rail; of a run only those are worth a word that it went past.
+    fn guard_rails(&self, page: &mut Page) {
+        let preview = self.mode == Mode::Plan;
+        if !preview && !self.is_over() || self.guard.is_empty() {
+            return;
+        }
+        page.title("GUARD RAILS");
+        for judged in self.guard.iter().filter(|judged| preview || judged.is_over()) {
+            let mark = if judged.is_over() { "stop" } else { "ok" };
+            page.wrapped_after(&format!("  {mark:<4}  "), &judged.sentence());
+        }
+        match &self.released {
+            Some(released) => page.wrapped("  ", &format!("Released by {}.", clean(&released.by, 60))),
+            None if self.is_over() => self.how_to_release(page),
+            None => {}
+        }
+    }
+
+    fn how_to_release(&self, page: &mut Page) {
+        let Self { sync, run, .. } = self;
+        page.wrapped(
+            "  ",
+            "Nothing was sent. If the change is right, release this very plan, and it is sent:",
+        );
+        let verb = if self.mode == Mode::Plan { "apply" } else { "run" };
+        page.line(&format!("    backhaul {verb} {sync} --run {run} --release"));
+        if self.mode == Mode::Run {
+            let event = format!(r#"{{"sync":"{sync}","run":"{run}","wave":1,"release":true}}"#);
+            page.wrapped("  ", "or call the function `plan` with this event, and redrive the execution:");
+            page.line(&format!("    {event}"));
+        }
+        page.wrapped("  ", "If it is not, mend the model: the next run compares with the same baseline.");
     }
 
     fn why_it_stands_still(&self, page: &mut Page) {
@@ -317,31 +393,46 @@ impl Report {
         page.count(counts.unchanged, "├─ unchanged: Salesforce has them");
         page.count(counts.held, "├─ held: refused by Salesforce before, and not changed since");
         page.count(counts.invalid, "├─ invalid: stopped here, not sent");
-        if self.mode == Mode::Plan {
-            page.count(counts.sent, "└─ to be sent");
-        } else {
-            page.count(counts.sent, "└─ sent");
-            match self.operation {
-                Operation::Delete | Operation::HardDelete => page.count(counts.updated, "   ├─ deleted"),
-                Operation::Insert => page.count(counts.created, "   ├─ created"),
-                Operation::Update => page.count(counts.updated, "   ├─ updated"),
-                Operation::Upsert => {
-                    page.count(counts.created, "   ├─ created");
-                    page.count(counts.updated, "   ├─ updated");
-                }
-            }
-            page.count(counts.rejected, "   ├─ rejected by Salesforce");
-            page.count(counts.unprocessed, "   ├─ unprocessed");
-            page.count(counts.missing, "   └─ missing from the results");
+        if self.operation == Operation::Mirror {
+            page.count(counts.sent - counts.removing, "└─ new or changed");
+            page.count(counts.removed, "no longer in the model");
         }
+        self.sent(page);
         if self.verdict == Verdict::Unbalanced {
             let (of_read, of_sent) = (counts.parts_of_read(), counts.parts_of_sent());
             page.count(of_read, "is what the parts of \"read\" add up to");
             page.count(of_sent, "is what the parts of \"sent\" add up to");
         }
-        if counts.removed > 0 {
+        if counts.removed > 0 && self.operation != Operation::Mirror {
             page.count(counts.removed, "no longer in the model; left as they are in Salesforce");
         }
+    }
+
+    /// What became of the rows that were sent. In a mirror, some of them are no rows of the model.
+    fn sent(&self, page: &mut Page) {
+        let counts = &self.counts;
+        let mirror = self.operation == Operation::Mirror;
+        let (first, next) = if mirror { ("", "") } else { ("└─ ", "   ") };
+        if self.mode == Mode::Plan || self.is_guarded() {
+            return page.count(counts.sent, &format!("{first}to be sent"));
+        }
+        page.count(counts.sent, &format!("{first}sent"));
+        let mut part = |rows, what: &str| page.count(rows, &format!("{next}├─ {what}"));
+        if self.operation.is_delete() {
+            part(counts.updated, "deleted");
+        }
+        if self.operation.creates() {
+            part(counts.created, "created");
+        }
+        if self.operation.updates() {
+            part(counts.updated, "updated");
+        }
+        if mirror {
+            part(counts.gone, "removed: deleted or cleared, because they left the model");
+        }
+        part(counts.rejected, "rejected by Salesforce");
+        part(counts.unprocessed, "unprocessed");
+        page.count(counts.missing, &format!("{next}└─ missing from the results"));
     }
 
     fn why_not_written(&self, page: &mut Page) {
@@ -489,13 +580,16 @@ impl Counts {
             unchanged: totals.unchanged,
             held: totals.held,
             invalid: totals.invalid_rows(),
-            sent: totals.sent(),
-            created: sum(|job| job.created, |_| 0),
-            updated: sum(|job| job.updated, |_| 0),
+            sent: totals.sent() + totals.removing,
+            created: accepted(input, false, |job| job.created),
+            updated: accepted(input, false, |job| job.updated),
             rejected: sum(Collected::rejected_rows, |job| job.again.rejected.values().sum()),
             unprocessed: sum(|job| job.unprocessed, |job| job.again.unprocessed),
             missing: sum(|job| job.missing, |job| job.again.missing),
             removed: totals.removed,
+            removing: totals.removing,
+            gone: accepted(input, true, Collected::accepted),
+            removals_held: totals.removals_held,
         }
     }
 
@@ -507,11 +601,11 @@ impl Counts {
     }
 
     const fn parts_of_read(&self) -> u64 {
-        self.unchanged + self.held + self.invalid + self.sent
+        self.unchanged + self.held + self.invalid + self.sent - self.removing
     }
 
     const fn parts_of_sent(&self) -> u64 {
-        self.created + self.updated + self.rejected + self.unprocessed + self.missing
+        self.created + self.updated + self.gone + self.rejected + self.unprocessed + self.missing
     }
 }
 
@@ -530,6 +624,11 @@ impl Allowances {
         };
         Self { predicted: input.prediction, used, limits: input.limits, kept }
     }
+}
+
+/// Accepted rows of the jobs that removed records, or of those that did not.
+fn accepted(input: &Input<'_>, removes: bool, of: fn(&Collected) -> u64) -> u64 {
+    input.jobs.iter().filter(|job| job.removes == removes).map(|job| of(&job.collected)).sum()
 }
 
 /// The rows of a job that a further wave took over: they are counted there, and not here.
@@ -556,11 +655,18 @@ fn verdict(input: &Input<'_>, counts: &Counts) -> Verdict {
         Verdict::Stopped
     } else if counts.unprocessed + counts.missing > 0 {
         Verdict::Incomplete
-    } else if counts.invalid + counts.held + counts.rejected > 0 {
+    } else if counts.invalid + counts.held + counts.removals_held + counts.rejected > 0
+        || is_stopped_plan(input)
+    {
         Verdict::Attention
     } else {
         Verdict::Green
     }
+}
+
+/// A plan that a guard rail would keep from being sent.
+fn is_stopped_plan(input: &Input<'_>) -> bool {
+    input.mode == Mode::Plan && input.guard.iter().any(Judged::is_over)
 }
 
 fn adds_up(job: &Collected) -> bool {
@@ -654,12 +760,19 @@ impl Page {
 
     /// The text over as many lines as it needs, each indented.
     fn wrapped(&mut self, indent: &str, text: &str) {
-        let room = WIDTH - indent.chars().count();
+        self.wrapped_after(indent, text);
+    }
+
+    /// The same with something in front of the first line, and as much room in front of the others.
+    fn wrapped_after(&mut self, first: &str, text: &str) {
+        let mut indent = first.to_owned();
+        let room = WIDTH - first.chars().count();
         let mut line = String::new();
         for word in text.split_whitespace() {
             let word = clip(word, room);
             if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > room {
                 self.line(&format!("{indent}{line}"));
+                indent = " ".repeat(first.chars().count());
                 line.clear();
             }
             if !line.is_empty() {
@@ -686,7 +799,8 @@ fn clip(text: &str, most: usize) -> String {
     text.chars().take(most - 1).chain(['…']).collect()
 }
 
-fn thousands(number: u64) -> String {
+/// The number with commas.
+pub(crate) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (place, digit) in digits.char_indices() {

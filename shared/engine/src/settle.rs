@@ -19,10 +19,10 @@ use crate::{
 /// brought, in the order of the jobs: where two speak of one key, the later counts.
 ///
 /// An accepted record replaces what was known of its key. A refused one keeps what was accepted before and notes
-/// what was refused, so that it is held until it changes. All inputs are streams; of each one block is in memory.
+/// what was refused, so that it is held until it changes. One of which neither is said was removed. All inputs are streams; of each one block is in memory.
 ///
 /// # Errors
-/// [`crate::Class::Bug`] when a removed key or a delta is not the chunk's, a delta says nothing, or a key is both
+/// [`crate::Class::Bug`] when a removed key or a delta is not the chunk's, a delta says both, or a key is both
 /// removed and loaded; besides those of [`crate::segment`] and of the streams.
 pub fn settle_chunk<R: Read, W: Write>(
     chunk: &Chunk,
@@ -79,7 +79,7 @@ fn settle<'a>(
     let mut known = old;
     let mut loaded = false;
     for news in news.filter(|entry| entry.key == key) {
-        known = Some(apply(known, news)?);
+        known = apply(known, news)?;
         loaded = true;
     }
     if (gone || loaded) && place(chunk, key).is_ne() {
@@ -91,12 +91,14 @@ fn settle<'a>(
     Ok(known.filter(|_| !gone))
 }
 
-fn apply<'a>(known: Option<Entry<'a>>, news: Entry<'a>) -> Result<Entry<'a>, Failure> {
+/// What is known of a key after what one job said of it; nothing when its record was removed.
+fn apply<'a>(known: Option<Entry<'a>>, news: Entry<'a>) -> Result<Option<Entry<'a>>, Failure> {
     let id = known.and_then(|known| known.id);
     match (news.accepted, news.refused) {
-        (Some(_), None) => Ok(Entry { id: news.id.or(id), ..news }),
-        (None, Some(_)) => Ok(Entry { id, accepted: known.and_then(|known| known.accepted), ..news }),
-        _ => Err(Failure::bug("a `delta` must say of each key either accepted or refused")),
+        (Some(_), None) => Ok(Some(Entry { id: news.id.or(id), ..news })),
+        (None, Some(_)) => Ok(Some(Entry { id, accepted: known.and_then(|known| known.accepted), ..news })),
+        (None, None) => Ok(None),
+        (Some(_), Some(_)) => Err(Failure::bug("a `delta` says of a key both accepted and refused")),
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use backhaul_engine::{
     Class, Failure,
-    config::{Cursor, Operation, Sync, Value},
+    config::{Cursor, Fresh, Operation, Span, Sync, Value},
     contract::{Column, ColumnKind, Field, Object, Objects, PicklistValue},
     mapping::{Assignment, Conversion, Mapping, Source, WhenNull},
 };
@@ -467,6 +467,26 @@ fn a_cursor_is_a_timestamp_a_date_or_a_whole_number() {
         let failure = resolved(kind, scale).unwrap_err();
         assert_eq!(failure.class, Class::Configuration);
         assert_eq!(failure.message, format!("`model.cursor.column`: column `SEEN` {what}"));
+    }
+}
+
+#[test]
+fn a_timestamp_or_a_date_says_how_old_the_model_is() {
+    let resolved = |kind| {
+        let mut sync = sync(KEY, &[("Name", "T")]);
+        sync.model.fresh = Some(Fresh { column: "loaded".to_owned(), max_age: Span(60) });
+        let columns = [columns(), vec![column("backhaul_fresh", kind, None)]].concat();
+        Mapping::resolve(&sync, &columns, &objects())
+    };
+    for kind in
+        [ColumnKind::Date, ColumnKind::TimestampNtz, ColumnKind::TimestampLtz, ColumnKind::TimestampTz]
+    {
+        assert!(resolved(kind.clone()).is_ok(), "{kind:?}");
+    }
+    for (kind, what) in [(ColumnKind::Fixed, "fixed"), (ColumnKind::Text, "text"), (ColumnKind::Time, "time")]
+    {
+        let failure = resolved(kind).unwrap_err();
+        assert_eq!(failure.message, format!("`model.fresh.column`: column `LOADED` is a `{what}`"));
     }
 }
 

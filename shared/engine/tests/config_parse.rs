@@ -4,7 +4,7 @@
 
 use backhaul_engine::{
     Class, Failure,
-    config::{Api, ConfigErrors, Cursor, Operation, Share, Sync, Value},
+    config::{Api, ConfigErrors, Cursor, Guard, Operation, Share, Sync, Value},
     contract::ColumnKind,
     document::Watermark,
     mapping::WhenNull,
@@ -385,4 +385,35 @@ fn a_cursor_asks_for_its_greatest_value_and_for_what_is_new() {
     assert_eq!(sync.statement(Some(&watermark)).unwrap(), format!("{select}{since}{order}"));
     // Without a cursor a watermark that is left over changes nothing.
     assert_eq!(good().statement(Some(&watermark)), good().statement(None));
+}
+
+#[test]
+fn the_greatest_value_of_the_fresh_column_comes_with_each_row() {
+    let fresh = "  table: DB.S.T\n  fresh: {column: loaded_at, max_age: 24h}";
+    let sync = Sync::parse("a.yaml", &with("  table: DB.S.T", fresh)).unwrap();
+    let statement = sync.statement(None).unwrap();
+    let select = "SELECT \"ID\", \"C_NAME\", MAX(\"LOADED_AT\") OVER () AS \"backhaul_fresh\"\nFROM (\n";
+    assert!(statement.starts_with(select), "{statement}");
+    for max_age in ["soon", "24", "0h", "{hours: 1}"] {
+        let text = with("  table: DB.S.T", &fresh.replace("24h", max_age));
+        assert_eq!(errors(&text).problems.len(), 1, "{max_age}");
+    }
+}
+
+#[test]
+fn a_rail_is_a_number_or_a_share() {
+    let guard = |text: &str| format!("{GOOD}guard:\n  {text}\n");
+    let sync = Sync::parse("a.yaml", &guard("max_changes: 5%\n  min_rows: 7")).unwrap();
+    assert_eq!(
+        (sync.guard.max_changes, sync.guard.min_rows),
+        (Some(Share::Percent(5)), Some(Share::Count(7)))
+    );
+    assert_eq!(good().guard, Guard::default());
+    for (text, message) in [
+        ("max_changes: 101%", "a whole number, or a share such as `10%`, is expected"),
+        ("max_created: few", "a whole number, or a share such as `10%`, is expected"),
+        ("max_chnages: 5", "unknown key `max_chnages`"),
+    ] {
+        assert_eq!(errors(&guard(text)).problems[0].message, message);
+    }
 }

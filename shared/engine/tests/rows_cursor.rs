@@ -186,6 +186,7 @@ fn extracted(narrowed: bool, found: Option<&str>) -> Extracted {
         partitions: Vec::new(),
         mapping: Mapping { narrowed, operation: Operation::Upsert, ..Mapping::new(rule, Vec::new()) },
         cursor: found.map(|value| watermark(ColumnKind::Fixed, value)),
+        age: None,
     }
 }
 
@@ -224,8 +225,13 @@ fn report(invalid: &[(&str, u64)], collected: Collected) -> Report {
         ..Mapped::default()
     };
     let job = JobRef { wave: 1, job: 0 };
-    let jobs =
-        [JobOutcome { job, job_id: None, batches: 1, collected: Collected { sent: rows, ..collected } }];
+    let jobs = [JobOutcome {
+        job,
+        job_id: None,
+        batches: 1,
+        removes: false,
+        collected: Collected { sent: rows, ..collected },
+    }];
     Report::new(&Input {
         run: &run,
         mode: Mode::Run,
@@ -238,6 +244,8 @@ fn report(invalid: &[(&str, u64)], collected: Collected) -> Report {
         limits: None,
         quota: &Quota::default(),
         stopped: None,
+        guard: &[],
+        released: None,
         totals: &totals,
         jobs: &jobs,
         failure: None,

@@ -11,7 +11,7 @@ use backhaul_engine::{
     config::Operation,
     contract::ColumnKind,
     csv,
-    document::{Chunk, Mapped},
+    document::{Chunk, Examples, Mapped},
     fingerprint::Fingerprints,
     map::{GROUP_BYTES, GROUPS, PIECE_BYTES, Piece, SAMPLES, map_chunk},
     mapping::{Assignment, Conversion, KeyRule, Mapping, Source, WhenNull},
@@ -197,6 +197,23 @@ fn each_fate_has_its_place() {
     assert_eq!((mapped.fragments.len(), mapped.fragments[0].rows, mapped.fragments[0].chunk), (1, 2, 3));
     assert_eq!(mapped.samples.len(), 2);
     assert_eq!(mapped.samples[1].key, None);
+    assert_eq!(mapped.cleared, [("Name".to_owned(), 1)].into(), "of `c`, which was accepted before");
+    let [added, changed, removed] = ["a", "c", "bb"].map(|key| vec![key.to_owned()]);
+    assert_eq!(mapped.examples, Examples { added, changed, removed });
+}
+
+/// Only a NULL that clears counts, and only where something may be lost.
+#[test]
+fn cells_that_clear_are_counted_by_field_and_examples_are_few() {
+    let keys: Vec<String> = (0..20).map(|key| format!("{key:02}")).collect();
+    let rows: Vec<Row> = keys.iter().map(|key| row(None, Some(key), None)).collect();
+    let accepted = |key: &String| (key.clone(), Known { accepted: Some(1), id: None, refused: None });
+    let baseline: BTreeMap<String, Known> = keys.iter().take(7).map(accepted).collect();
+    let (mapped, _) = run(&chunk(20), &[rows], &[segment(&baseline)]).unwrap();
+    assert_eq!((mapped.changed, mapped.added), (7, 13));
+    assert_eq!(mapped.cleared, [("Name".to_owned(), 7)].into());
+    assert_eq!(mapped.examples.changed, keys[..Examples::MOST]);
+    assert_eq!(mapped.examples.added, keys[7..7 + Examples::MOST]);
 }
 
 #[test]

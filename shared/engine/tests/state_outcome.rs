@@ -49,11 +49,19 @@ fn rule(kind: ColumnKind, fold_case: bool) -> KeyRule {
 fn input(key: &KeyRule, operation: Operation, external_id: &str) -> JoinInput {
     let job = JobRef { wave: 1, job: 4 };
     let (key, external_id) = (key.clone(), external_id.to_owned());
-    JoinInput { job, operation, key, external_id, state: "JobComplete".to_owned() }
+    JoinInput { job, operation, key, external_id, state: "JobComplete".to_owned(), removes: false }
 }
 
 fn fragment(chunk: u32, number: usize) -> Fragment {
-    Fragment { chunk, again: None, group: 0, file: format!("upsert-{number:03}.csv"), rows: 0, bytes: 0 }
+    Fragment {
+        chunk,
+        again: None,
+        group: 0,
+        removes: false,
+        file: format!("upsert-{number:03}.csv"),
+        rows: 0,
+        bytes: 0,
+    }
 }
 
 fn run(key: &KeyRule, sent: &[(u32, &[&str])], files: [&str; 3]) -> Result<Joined, Failure> {

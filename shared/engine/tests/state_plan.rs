@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use backhaul_engine::{
     Class, JobRef,
-    config::{Api, Destination, Key, Load, Model, Operation, Quota, Sync},
+    config::{Api, Destination, Guard, Key, Load, Model, Operation, Quota, Sync},
     contract::ColumnKind,
     document::{Again, Chunk, Collected, Fragment, Mapped, Scan},
     manifest::manifest,
@@ -29,12 +29,18 @@ fn sync(max_job_bytes: u64) -> Sync {
             schema: None,
             timeout_seconds: 60,
             cursor: None,
+            fresh: None,
         },
         key: Key { column: "ID".to_owned(), field: "Ext__c".to_owned() },
-        destination: Destination { object: "Account".to_owned(), operation: Operation::Upsert },
+        destination: Destination {
+            object: "Account".to_owned(),
+            operation: Operation::Upsert,
+            on_removed: None,
+        },
         mapping: BTreeMap::new(),
         load: Load { max_job_bytes, ..Load::default() },
         quota: Quota::default(),
+        guard: Guard::default(),
     }
 }
 
@@ -57,6 +63,7 @@ fn mapped(chunks: &[Vec<u64>]) -> Vec<Mapped> {
         chunk: chunk as u32,
         again: None,
         group: 0,
+        removes: false,
         file: format!("upsert-{file:03}.csv"),
         rows: 1,
         bytes,
@@ -221,16 +228,6 @@ fn the_header_is_quoted_where_it_must_be() {
 }
 
 #[test]
-fn an_empty_model_over_a_baseline_stops_the_run() {
-    let gone = Mapped { removed: 3, ..Mapped::default() };
-    let failure = plan(&sync(1000), &mapping(&["Ext__c"]), std::slice::from_ref(&gone)).unwrap_err();
-    assert_eq!(failure.class, Class::Guard);
-    assert!(failure.hint.is_some());
-    let one_left = Mapped { read: 1, unchanged: 1, ..Mapped::default() };
-    assert!(plan(&sync(1000), &mapping(&["Ext__c"]), &[gone, one_left]).is_ok());
-}
-
-#[test]
 fn limits_and_contradictions_are_refused() {
     let class =
         |max: u64, chunks: &[Mapped]| plan(&sync(max), &mapping(&["Ext__c"]), chunks).unwrap_err().class;
@@ -249,7 +246,7 @@ fn limits_and_contradictions_are_refused() {
 }
 
 fn fragment(chunk: u32, again: Option<JobRef>, group: u32, file: usize, rows: u64) -> Fragment {
-    Fragment { chunk, again, group, file: format!("f-{file:03}.csv"), rows, bytes: rows }
+    Fragment { chunk, again, group, removes: false, file: format!("f-{file:03}.csv"), rows, bytes: rows }
 }
 
 /// One chunk with the given fragments.

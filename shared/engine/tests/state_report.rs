@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 use backhaul_engine::{
     JobRef, RunId, RunRef,
     config::{Operation, Quota},
-    document::{Again, Collected, Failed, Mapped, Mode, Prediction, Sample, Stopped},
+    document::{Again, Approval, Collected, Failed, Judged, Mapped, Mode, Prediction, Rail, Sample, Stopped},
     quota::{Allowance, Limits},
     report::{Input, JobOutcome, Report, Verdict},
     taxonomy::{RowClass, classify, codes, job_code, row_error, sentence},
@@ -43,6 +43,8 @@ fn report_of<'a>(
         limits: None,
         quota: &QUOTA,
         stopped: None,
+        guard: &[],
+        released: None,
         totals,
         jobs,
         failure: None,
@@ -58,6 +60,7 @@ fn job(number: u32, collected: Collected) -> JobOutcome {
         job: JobRef { wave: 1, job: number },
         job_id,
         batches: 1,
+        removes: false,
         collected: Collected { state, ..collected },
     }
 }
@@ -235,6 +238,110 @@ fn a_plan() {
     FILES
       everything    runs/customers/20261121T000300Z/
     "#);
+}
+
+fn judged(rail: Rail, limit: u64, found: u64) -> Judged {
+    Judged { rail, limit, found, field: (rail == Rail::MaxCleared).then(|| "Phone".to_owned()) }
+}
+
+/// Two rails of three that a run goes past.
+fn guarded() -> [Judged; 3] {
+    [
+        judged(Rail::MaxChanges, 20_000, 50_000),
+        judged(Rail::MaxRemoved, 100_000, 3),
+        judged(Rail::MaxCleared, 500, 9_000),
+    ]
+}
+
+#[test]
+fn a_run_that_a_guard_rail_stopped() {
+    let (totals, _) = clean();
+    let rails = guarded();
+    let failure = Failed { error: "Guard".to_owned(), cause: "nothing was sent: …".to_owned() };
+    let stopped = report_of(Mode::Run, &totals, &[], |input| {
+        (input.guard, input.failure) = (&rails, Some(&failure));
+    });
+    assert_eq!(stopped.verdict, Verdict::Failed);
+    insta::assert_snapshot!(stopped.to_text(), @r#"
+    FAILED  customers → Account
+    run 20261121T000300Z, started 2026-11-21 00:03:00 UTC, took 4 min 12 s
+    A guard rail stopped the run before anything was sent: a person has to look.
+
+    GUARD RAILS
+      stop  50,000 rows would be sent, 30,000 more than the 20,000 of `guard.max_changes`
+      stop  9,000 cells of `Phone` would be sent as NULL, 8,500 more than the 500 of
+            `guard.max_cleared`
+      Nothing was sent. If the change is right, release this very plan, and it is sent:
+        backhaul run customers --run 20261121T000300Z --release
+      or call the function `plan` with this event, and redrive the execution:
+        {"sync":"customers","run":"20261121T000300Z","wave":1,"release":true}
+      If it is not, mend the model: the next run compares with the same baseline.
+
+    ROWS
+        1,000,000  read from Snowflake
+          950,000  ├─ unchanged: Salesforce has them
+                0  ├─ held: refused by Salesforce before, and not changed since
+                0  ├─ invalid: stopped here, not sent
+           50,000  └─ to be sent
+
+    FILES
+      everything    runs/customers/20261121T000300Z/
+    "#);
+}
+
+#[test]
+fn a_plan_shows_every_rail_and_how_to_go_past_it() {
+    let (totals, _) = clean();
+    let rails = guarded();
+    let plan = report_of(Mode::Plan, &totals, &[], |input| input.guard = &rails);
+    assert_eq!(plan.verdict, Verdict::Attention);
+    insta::assert_snapshot!(plan.to_text(), @r#"
+    ATTENTION  customers → Account
+    run 20261121T000300Z (plan only), started 2026-11-21 00:03:00 UTC, took 4 min 12 s
+    Nothing was sent. A guard rail stops this plan: see below.
+
+    GUARD RAILS
+      stop  50,000 rows would be sent, 30,000 more than the 20,000 of `guard.max_changes`
+      ok    3 keys left the model, and `guard.max_removed` allows 100,000
+      stop  9,000 cells of `Phone` would be sent as NULL, 8,500 more than the 500 of
+            `guard.max_cleared`
+      Nothing was sent. If the change is right, release this very plan, and it is sent:
+        backhaul apply customers --run 20261121T000300Z --release
+      If it is not, mend the model: the next run compares with the same baseline.
+
+    ROWS
+        1,000,000  read from Snowflake
+          950,000  ├─ unchanged: Salesforce has them
+                0  ├─ held: refused by Salesforce before, and not changed since
+                0  ├─ invalid: stopped here, not sent
+           50,000  └─ to be sent
+
+    FILES
+      everything    runs/customers/20261121T000300Z/
+    "#);
+    let plan = report_of(Mode::Plan, &totals, &[], |input| input.guard = &rails[1..2]);
+    assert_eq!(plan.verdict, Verdict::Green);
+    assert!(plan.to_text().contains("  ok    3 keys left the model, and `guard.max_removed` allows 100,000"));
+}
+
+#[test]
+fn a_run_that_was_released_says_by_whom() {
+    let (totals, jobs) = clean();
+    let rails = guarded();
+    let approval = Approval { plan: "0".repeat(16), by: "jo, command line".to_owned() };
+    let report = report_of(Mode::Run, &totals, &jobs, |input| {
+        (input.guard, input.released) = (&rails, Some(&approval));
+    });
+    assert_eq!(report.verdict, Verdict::Green);
+    let text = report.to_text();
+    assert!(text.contains("\n  Released by jo, command line.\n"), "{text}");
+    assert!(!text.contains("max_removed") && !text.contains("--release"), "{text}");
+    // When such a run fails later, it is for another reason.
+    let failure = Failed { error: "Guard".to_owned(), cause: "1 of 2 jobs were not carried out".to_owned() };
+    let report = report_of(Mode::Run, &totals, &jobs, |input| {
+        (input.guard, input.released, input.failure) = (&rails, Some(&approval), Some(&failure));
+    });
+    assert!(report.to_text().contains("FAILURE"), "{}", report.to_text());
 }
 
 #[test]

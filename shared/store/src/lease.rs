@@ -5,7 +5,7 @@
 
 use engine::{
     Failure, RunId, RunRef,
-    document::{Base, Head, Lease, Mode, Run, Stopped, from_bytes, to_bytes},
+    document::{Base, Format, Head, Lease, Mode, Run, Stopped, from_bytes, to_bytes},
     layout,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -89,7 +89,8 @@ pub async fn hold(store: &Store, run: &RunRef) -> Result<(), Failure> {
             Some(Age::Current) | None => {}
         }
         let (stopped, unsettled) = current.map_or((None, None), |lease| (lease.stopped, lease.unsettled));
-        let mine = Lease { holder: Some(run.run.clone()), expires: now + LIFE, stopped, unsettled };
+        let holder = Some(run.run.clone());
+        let mine = Lease { format: Format::CURRENT, holder, expires: now + LIFE, stopped, unsettled };
         if write(store, run, &mine, version.as_ref()).await? {
             return Ok(());
         }
@@ -168,7 +169,12 @@ fn stale(run: &RunRef) -> Failure {
 async fn read(store: &Store, run: &RunRef) -> Result<(Option<Lease>, Option<Version>), Failure> {
     let place = layout::lease(&run.sync);
     match store.get(&place).await? {
-        Some(object) => Ok((Some(from_bytes(&place, &object.bytes)?), Some(object.version))),
+        Some(object) => {
+            let lease: Lease = from_bytes(&place, &object.bytes)?;
+            // Whoever reads it may want to replace it.
+            lease.format.require_known(&place)?;
+            Ok((Some(lease), Some(object.version)))
+        }
         None => Ok((None, None)),
     }
 }

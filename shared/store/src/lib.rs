@@ -16,6 +16,7 @@ use bytes::Bytes;
 use engine::Failure;
 use serde::{Serialize, de::DeserializeOwned};
 
+pub mod approval;
 #[cfg(feature = "s3")]
 pub mod aws;
 mod blocking;

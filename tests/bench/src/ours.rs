@@ -156,6 +156,7 @@ pub fn join(data: &Data, out: &Path) -> io::Result<u64> {
             key: mapping.key.clone(),
             external_id: KEY_FIELD.to_owned(),
             state: "JobComplete".to_owned(),
+            removes: false,
         };
         let sent = job.fragments.into_iter().map(|fragment| {
             let file = data.open(&sent_name(fragment.chunk, &fragment.sent_file()))?;

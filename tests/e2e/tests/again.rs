@@ -54,7 +54,8 @@ impl Stages<'_> {
     }
 
     async fn plan(&self, wave: u32) -> Result<plan::Output, Failure> {
-        let event = plan::Event { sync: self.run.sync.clone(), run: self.run.run.clone(), wave };
+        let event =
+            plan::Event { sync: self.run.sync.clone(), run: self.run.run.clone(), wave, release: false };
         plan::handle(&self.world.parts.store, &self.world.parts.salesforce, event).await
     }
 
@@ -303,6 +304,25 @@ async fn a_run_commits_over_no_head_but_its_own() {
     assert_eq!(head(&world).await, Some(foreign));
     assert_eq!(holder(&world).await, None);
     assert!(!world.parts.store.exists(&layout::report_json(&stale)).await.unwrap());
+}
+
+/// A newer version has been here, and was taken back.
+#[tokio::test]
+async fn what_a_newer_version_wrote_is_replaced_by_nothing() {
+    for document in ["head.json", "lease.json"] {
+        let world = world().await;
+        world.run("customers", FIRST).await.unwrap();
+        let place = world.bucket().join("syncs/customers").join(document);
+        let text = std::fs::read_to_string(&place).unwrap();
+        let newer = text.replace(r#""format": 1,"#, r#""format": 9, "not_to_be_lost": true,"#);
+        assert_ne!(newer, text);
+        std::fs::write(&place, &newer).unwrap();
+        let failure = world.run("customers", SECOND).await.unwrap_err();
+        assert_eq!(failure.class, Class::Configuration, "{failure}");
+        assert!(failure.message.contains(document) && failure.message.contains("format 9"), "{failure}");
+        assert_eq!(std::fs::read_to_string(&place).unwrap(), newer, "{document}");
+        assert_eq!(world.org.write_counts("Account"), [150, 0, 0]);
+    }
 }
 
 /// Salesforce refuses the whole job: a field that was described is not visible to the one who loads.

@@ -117,7 +117,7 @@ async fn refusal_of(from: &str, to: &str) -> Failure {
 async fn an_unknown_key() {
     says!(refusal_of("\nmapping:", "\nretries: 3\nmapping:").await, @"
     Configuration: `syncs/customers.yaml`: `retries`: unknown key `retries` (line 29, column 1)
-    hint: possible are `description`, `destination`, `key`, `load`, `mapping`, `model`, `owner`, `quota`, `schedule`
+    hint: possible are `description`, `destination`, `guard`, `key`, `load`, `mapping`, `model`, `owner`, `quota`, `schedule`
     ");
 }
 
@@ -149,7 +149,7 @@ async fn a_key_that_is_left_out() {
 async fn a_value_of_another_kind() {
     says!(refusal_of("operation: upsert", "operation: merge").await, @"
     Configuration: `syncs/customers.yaml`: `merge` is not possible here (line 26, column 14)
-    hint: possible are `upsert`, `insert`, `update`, `delete`, `hard_delete`
+    hint: possible are `upsert`, `insert`, `update`, `mirror`, `delete`, `hard_delete`
     ");
 }
 

@@ -247,6 +247,7 @@ fn objects() -> Vec<(Who, Who, String)> {
         (stages, &["map"], layout::mapped_summary(&run, 0)),
         (stages, &["plan"], layout::plan(&run, 1)),
         (stages, &["plan"], layout::gate_folder(&run, 1) + "turn-0-001.json"),
+        (stages, &["plan"], layout::released(&run)),
         (every, &["plan"], layout::limits(&run, 1)),
         (stages, callers, layout::session(&run, 0)),
         (stages, loaders, layout::journal(&run, job, "attempt-0.json")),

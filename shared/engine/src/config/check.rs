@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use super::problem::Problem;
 use super::source::{self, Node, Part, Source};
-use super::{Api, Operation, Sync, Value, schema, sql};
+use super::{Api, Destination, OnRemoved, Operation, Selection, Sync, Value, schema, sql};
 use crate::mapping::Header;
 use crate::schedule;
 
@@ -96,6 +96,9 @@ impl Faults {
         if model.cursor.as_ref().is_some_and(|cursor| cursor.column.trim().is_empty()) {
             self.add(&["model", "cursor", "column"], Part::Key, "the name of the column is empty", "");
         }
+        if model.fresh.as_ref().is_some_and(|fresh| fresh.column.trim().is_empty()) {
+            self.add(&["model", "fresh", "column"], Part::Key, "the name of the column is empty", "");
+        }
         let names = [
             ("warehouse", &model.warehouse),
             ("role", &model.role),
@@ -174,12 +177,56 @@ impl Faults {
             let hint = "write an external id field, or use `operation: update`";
             self.add(&["key", "field"], Part::Value, message, hint);
         }
+        self.removal(sync);
         if operation.is_delete() && !sync.mapping.is_empty() {
             let message = format!("`{word}` sends nothing but the key");
             self.add(&["mapping"], Part::Key, message, "leave the mapping out");
         }
         if !operation.is_delete() && sync.mapping.is_empty() {
             self.add(&["mapping"], Part::Key, "no field is mapped", "map at least one field besides the key");
+        }
+    }
+
+    /// `mirror` says what becomes of rows that have left the model, and nothing else does.
+    fn removal(&mut self, sync: &Sync) {
+        let Destination { operation, on_removed, .. } = &sync.destination;
+        let path = ["destination", "on_removed"];
+        match on_removed {
+            None if *operation == Operation::Mirror => self.add(
+                &["destination", "operation"],
+                Part::Value,
+                "`mirror` needs `on_removed`",
+                "write `on_removed: delete`, or `on_removed: {clear: [Field__c]}`",
+            ),
+            Some(_) if *operation != Operation::Mirror => {
+                let message = format!("`{}` leaves rows alone that have left the model", operation.word());
+                self.add(&path, Part::Key, message, "leave it out, or use `operation: mirror`");
+            }
+            Some(OnRemoved::Clear(fields)) => self.cleared(sync, fields),
+            Some(OnRemoved::Delete) | None => {}
+        }
+        if *operation == Operation::Mirror && sync.model.cursor.is_some() {
+            let hint = "leave the cursor out: what has left the model shows only when all of it is read";
+            self.add(&["model", "cursor"], Part::Key, "`mirror` reads the whole model", hint);
+        }
+    }
+
+    fn cleared(&mut self, sync: &Sync, fields: &[String]) {
+        let path = ["destination", "on_removed", "clear"];
+        if fields.is_empty() {
+            self.add(&path, Part::Key, "no field is named", "name the fields, or write `on_removed: delete`");
+        }
+        for (place, field) in fields.iter().enumerate() {
+            let message = if !Header::is_api_name(field) {
+                format!("`{field}` is not the name of a field")
+            } else if field.eq_ignore_ascii_case(&sync.key.field) {
+                format!("`{field}` is the key, by which the record is found when its row comes back")
+            } else if fields[..place].contains(field) {
+                format!("`{field}` is named twice")
+            } else {
+                continue;
+            };
+            self.add(&path, Part::Key, message, "");
         }
     }
 
@@ -228,6 +275,11 @@ impl Faults {
         if sync.load.api == Api::Rest && sync.destination.operation == Operation::HardDelete {
             let hint = "leave it out: records are deleted past the recycle bin in bulk only";
             self.add(&["load", "api"], Part::Value, "`rest` has no `hard_delete`", hint);
+        }
+        let operation = sync.destination.operation;
+        if sync.load.send == Selection::All && !operation.updates() {
+            let message = format!("`{}` happens once for each key", operation.word());
+            self.add(&["load", "send"], Part::Value, message, "leave it out");
         }
         if let Some(parent) = sync.load.group_by.as_deref().filter(|name| !sync.mapping.contains_key(*name)) {
             let message = format!("`{parent}` is no key of `mapping`");

@@ -6,12 +6,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{Assignment, Conversion, Header, KeyRule, Mapping, Source, WhenNull};
+use super::{Assignment, Conversion, Header, KeyRule, Mapping, Removal, Source, WhenNull};
 use crate::{
     Failure,
-    config::{Operation, Problem, Sync, Value, closest, failure, identifier},
+    config::{OnRemoved, Operation, Problem, Sync, Value, closest, failure, identifier},
     contract::{Column, ColumnKind, Field, Object, Objects},
-    cursor, value,
+    cursor, fresh, value,
 };
 
 /// Lookups with more types than this must name theirs: describing every parent would cost too many calls.
@@ -86,16 +86,19 @@ impl Mapping {
         let mut resolver = Resolver { sync, columns, object, objects, parent: None, problems: Vec::new() };
         resolver.object();
         resolver.cursor();
+        resolver.fresh();
         let key = resolver.key();
         let mut assignments = resolver.assignments();
         resolver.required();
+        let removal = resolver.removal();
         assignments.sort_by(|a, b| a.header.cmp(&b.header));
-        let operation = sync.destination.operation;
+        let operation = sync.destination.operation.of_rows();
+        let send = sync.load.send;
         match (failure(&resolver.problems), key) {
             (None, Some((key, first))) => {
                 assignments.insert(0, first);
                 let group_by = resolver.group_by(&assignments);
-                Ok(Self { operation, group_by, ..Self::new(key, assignments) })
+                Ok(Self { operation, group_by, send, removal, ..Self::new(key, assignments) })
             }
             (Some(failure), _) => Err(failure),
             (None, None) => Err(Failure::bug("the key was not resolved, and yet there is no problem")),
@@ -135,11 +138,12 @@ struct Target<'r> {
 impl<'r> Resolver<'r> {
     fn object(&mut self) {
         let Object { name, createable, updateable, deletable, .. } = self.object;
+        let removes = self.sync.destination.on_removed == Some(OnRemoved::Delete);
         let operation = self.sync.destination.operation;
         for (needed, allowed, verb) in [
             (operation.creates(), createable, "create"),
             (operation.updates(), updateable, "update"),
-            (operation.is_delete(), deletable, "delete"),
+            (operation.is_delete() || removes, deletable, "delete"),
         ] {
             if needed && !allowed {
                 self.problem(
@@ -170,6 +174,17 @@ impl<'r> Resolver<'r> {
         }
     }
 
+    fn fresh(&mut self) {
+        let Some(fresh) = &self.sync.model.fresh else { return };
+        let path = "model.fresh.column";
+        let Some((_, column)) = self.column(path, &format!("\"{}\"", fresh::COLUMN)) else { return };
+        if !fresh::is_usable(&column.kind) {
+            let (name, kind) = (identifier(&fresh.column), kind_name(&column.kind));
+            let message = format!("column `{name}` is a `{kind}`");
+            self.problem(Problem::new(path, message).hint("a timestamp or a date says how old a row is"));
+        }
+    }
+
     fn key(&mut self) -> Option<(KeyRule, Assignment)> {
         let by_id = self.sync.destination.operation.is_by_id();
         let column = self.column("key.column", &self.sync.key.column);
@@ -187,6 +202,31 @@ impl<'r> Resolver<'r> {
         self.accepts("key", column, field, &conversion)?;
         let header = field.name.clone();
         Some((rule, Assignment { header, source, conversion, when_null: WhenNull::Refuse }))
+    }
+
+    fn removal(&mut self) -> Option<Removal> {
+        match self.sync.destination.on_removed.as_ref()? {
+            OnRemoved::Delete => Some(Removal { operation: Operation::Delete, clears: Vec::new() }),
+            OnRemoved::Clear(fields) => {
+                let clears = fields.iter().filter_map(|field| self.clearable(field)).collect();
+                Some(Removal { operation: Operation::Update, clears })
+            }
+        }
+    }
+
+    /// The field as Salesforce spells it, when it can be set to null.
+    fn clearable(&mut self, name: &str) -> Option<String> {
+        let path = "destination.on_removed";
+        let field = self.field(path, self.object, name)?;
+        if !self.writable(path, field) {
+            return None;
+        }
+        if !field.nillable {
+            let problem = Problem::new(path, format!("field `{}` always has a value", field.name));
+            self.problem(problem.hint("name a field that may be empty, or write `on_removed: delete`"));
+            return None;
+        }
+        Some(field.name.clone())
     }
 
     fn key_field(&mut self, field: &Field) -> bool {

@@ -147,7 +147,7 @@ async fn up_to_the_plan(world: &World, run: &RunRef) -> u32 {
         let event = map::Event { sync: run.sync.clone(), run: run.run.clone(), chunk };
         map::handle(store, event).await.expect("the chunk is there");
     }
-    let event = plan::Event { sync: run.sync.clone(), run: run.run.clone(), wave: 1 };
+    let event = plan::Event { sync: run.sync.clone(), run: run.run.clone(), wave: 1, release: false };
     let output = plan::handle(store, salesforce, event).await.expect("the chunks are mapped");
     u32::try_from(output.jobs.len()).expect("few jobs")
 }
