@@ -253,7 +253,7 @@ impl Pending {
             if row.is_broken(index) {
                 let reason = "holds half of a surrogate pair";
                 self.fault("broken_text", &assignment.header, reason);
-            } else if let Err(fault) = value::write(assignment, row.cell(index), &mut self.csv) {
+            } else if let Err(fault) = value::write_of(assignment, row, &mut self.csv) {
                 self.faults.push(fault);
             }
             if self.csv[start..] == *NULL.as_bytes() {
