@@ -204,7 +204,7 @@ async fn give_up(
     dispatched: &mut Dispatched,
 ) -> Result<(), Failure> {
     let run = RunRef { sync: next.sync.clone(), run: left };
-    store.create_json(&layout::given_up(&run), &GivenUp { next: next.run.clone() }).await?;
+    store.create_json(&layout::given_up(&run), &GivenUp { next: Some(next.run.clone()) }).await?;
     dispatched.settle.push(Settling { run, next: next.run.clone() });
     dispatched.waiting.push(next);
     Ok(())

@@ -1,8 +1,10 @@
 //! What Finish is told, and what it adds up.
 
 use engine::{
-    Failure, JobRef, RunRef,
-    document::{Approval, Chunk, Collected, Failed, JobEnd, Mapped, Mode, Plan, Prediction, Run, Sample},
+    Failure, JobRef, RunRef, canary,
+    document::{
+        Approval, Chunk, Collected, Failed, JobEnd, Mapped, Mode, Plan, Prediction, Run, Sample, Stopped,
+    },
     layout,
     quota::Limits,
     report::{Input, JobOutcome, Preview, Report},
@@ -107,6 +109,12 @@ async fn limits(store: &Store, run: &RunRef) -> Result<Option<Limits>, Failure> 
     }
 }
 
+fn canary(frozen: &Run, plan: &Plan, jobs: &[JobOutcome]) -> Option<Stopped> {
+    let of = |job| jobs.iter().find(|outcome| outcome.job == JobRef { wave: plan.wave, job });
+    let jobs = (0..).zip(&plan.jobs).map(|(job, planned)| (planned, of(job).map(|found| &found.collected)));
+    canary::judge(&frozen.run, frozen.sync.load.canary.as_ref(), jobs)
+}
+
 /// Adds up what the stages of a run have left: of a run that failed, as much as there is.
 pub(crate) async fn add_up(store: &Store, run: &RunRef, failed: Option<&Failed>) -> Result<Report, Failure> {
     let frozen: Run = store.require(&layout::run(run)).await?;
@@ -118,7 +126,8 @@ pub(crate) async fn add_up(store: &Store, run: &RunRef, failed: Option<&Failed>)
     totals.samples = invalid_samples(store, run, totals.invalid_rows()).await?;
     let jobs = jobs(store, run, &plans).await?;
     let stopped =
-        stop::stopped(&run.run, totals.sent() + totals.removing, jobs.iter().map(|job| &job.collected));
+        stop::stopped(&run.run, totals.sent() + totals.removing, jobs.iter().map(|job| &job.collected))
+            .or_else(|| canary(&frozen, plans.first()?, &jobs));
     let released: Option<Approval> = store.get_json(&layout::released(run)).await?;
     Ok(Report::new(&Input {
         run,

@@ -9,8 +9,8 @@
 mod gate;
 
 use engine::{
-    Class, Failure, JobRef, RunId, RunRef, SyncName,
-    document::{Base, Chunk, Collected, Extracted, Mapped, Mode, Plan, Run, to_bytes},
+    Class, Failure, JobRef, RunId, RunRef, SyncName, canary,
+    document::{Base, Chunk, Collected, Extracted, GivenUp, Mapped, Mode, Plan, Run, to_bytes},
     guard, layout, plan, quota, stop,
 };
 use serde::{Deserialize, Serialize};
@@ -133,6 +133,7 @@ impl Planner<'_> {
         for chunk in manifest {
             chunks.push(store.require::<Mapped>(&layout::mapped_summary(run, chunk.chunk)).await?);
         }
+        self.cut_canary(&mut chunks).await?;
         let mut plan = plan::plan(&self.frozen.sync, &extracted.mapping, &chunks)?;
         let base: Base = store.require(&layout::base(run)).await?;
         let baseline = base.head.segments.iter().map(|segment| segment.rows).sum();
@@ -142,9 +143,43 @@ impl Planner<'_> {
         Ok(plan)
     }
 
+    /// Cuts the fragment in two in which the canary ends.
+    async fn cut_canary(&self, chunks: &mut [Mapped]) -> Result<(), Failure> {
+        let Some(cut) = canary::cut(self.frozen.sync.load.canary.as_ref(), chunks) else { return Ok(()) };
+        let (store, run) = (self.store, self.run);
+        let fragments = &mut chunks[cut.chunk].fragments;
+        let whole = &fragments[cut.fragment];
+        let csv = store.bytes(&layout::fragment(run, whole, &whole.file)).await?;
+        let sent = store.bytes(&layout::fragment(run, whole, &whole.sent_file())).await?;
+        let halves = canary::split(whole, &csv, &sent, cut.rows)?;
+        for half in &halves {
+            let of = &half.fragment;
+            store.create_or_agree(&layout::fragment(run, of, &of.sent_file()), half.sent.clone()).await?;
+            store.create_or_agree(&layout::fragment(run, of, &of.file), half.csv.clone()).await?;
+        }
+        fragments.splice(cut.fragment..=cut.fragment, halves.map(|half| half.fragment));
+        Ok(())
+    }
+
+    /// Gives the run up when its canary was refused: what was not sent stays unsent, and the rest is settled.
+    async fn heed_canary(&self, plan: &Plan) -> Result<(), Failure> {
+        let mut collected = Vec::new();
+        for (job, planned) in (0u32..).zip(&plan.jobs).filter(|(_, planned)| planned.canary) {
+            let place = layout::results_summary(self.run, JobRef { wave: plan.wave, job });
+            collected.push((planned, self.store.get_json::<Collected>(&place).await?));
+        }
+        let jobs = collected.iter().map(|(job, collected)| (*job, collected.as_ref()));
+        let Some(stopped) = canary::judge(&self.run.run, self.frozen.sync.load.canary.as_ref(), jobs) else {
+            return Ok(());
+        };
+        tracing::warn!(rows = stopped.rows, code = stopped.code, "the canary was refused");
+        self.store.create_json(&layout::given_up(self.run), &GivenUp { next: None }).await.map(drop)
+    }
+
     /// The gate of the wave before, and then the rows of it that are worth another pass.
     async fn later(&self, wave: u32) -> Result<Output, Failure> {
         let before: Plan = self.store.require(&layout::plan(self.run, wave - 1)).await?;
+        self.heed_canary(&before).await?;
         if let Some(jobs) = gate::undone(self.store, self.run, &before).await? {
             return Ok(self.output(&before, Next::Load, jobs, 0));
         }

@@ -42,9 +42,7 @@ impl Calls<'_> {
     }
 
     async fn rows(&self, fragment: &Fragment) -> Result<bytes::Bytes, Failure> {
-        let place = layout::fragment(self.run, fragment, &fragment.file);
-        let object = self.store.get(&place).await?;
-        object.map(|object| object.bytes).ok_or_else(|| Failure::bug(format!("`{place}` is not there")))
+        self.store.bytes(&layout::fragment(self.run, fragment, &fragment.file)).await
     }
 
     async fn claim_and_make(&self, call: u32, collection: &Collection, batch: Batch) -> Result<(), Failure> {

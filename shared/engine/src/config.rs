@@ -281,6 +281,25 @@ pub struct Load {
     pub waves: u32,
     /// Which rows are sent.
     pub send: Selection,
+    /// Rows that go ahead of all others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
+}
+
+/// A few rows, in the order of their keys, go ahead of all others in jobs of their own. When Salesforce refuses too many
+/// of them, nothing else is sent, and no scheduled run begins until a person has looked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Canary {
+    /// How many: a number, or a share of the rows that are sent. At least one goes ahead; removals never do.
+    pub rows: Share,
+    /// Most of them that may be refused.
+    #[serde(default = "few")]
+    pub max_rejected: Share,
+}
+
+const fn few() -> Share {
+    Share::Percent(5)
 }
 
 /// Which rows are sent.
@@ -303,6 +322,7 @@ impl Default for Load {
             group_by: None,
             waves: 4,
             send: Selection::Changes,
+            canary: None,
         }
     }
 }

@@ -48,6 +48,19 @@ pub(crate) fn quoted(out: &mut Vec<u8>, mut text: &[u8]) {
     out.push(b'"');
 }
 
+/// Where the first `rows` rows end; none when there are fewer. A line feed within quotes ends none.
+pub(crate) fn end_of_rows(csv: &[u8], rows: u64) -> Option<usize> {
+    let (mut quoted, mut left) = (false, rows);
+    for (at, byte) in csv.iter().enumerate() {
+        if left == 0 {
+            return Some(at);
+        }
+        quoted ^= *byte == b'"';
+        left -= u64::from(*byte == b'\n' && !quoted);
+    }
+    (left == 0).then_some(csv.len())
+}
+
 /// Appends the first `length` bytes of `tail`. Most are short: a copy of a fixed size needs no call, and what
 /// was copied too much is taken back.
 #[inline]

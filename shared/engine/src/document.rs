@@ -149,6 +149,9 @@ pub struct Stopped {
     pub code: String,
     /// Rows refused for such codes.
     pub rows: u64,
+    /// Rows of the canary, when it was the canary that was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<u64>,
 }
 
 /// `describe.json`: both ends, and the sync resolved against them.
@@ -423,6 +426,9 @@ pub struct PlannedJob {
     /// Jobs of one turn run side by side; a turn begins when the one before is collected.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub turn: u32,
+    /// The others follow only when enough of its rows were accepted.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub canary: bool,
     /// The rows are removals: see [`Plan::removal`].
     #[serde(default, skip_serializing_if = "is_false")]
     pub removes: bool,
@@ -503,8 +509,9 @@ pub struct Settled {
 /// `given-up.json`: from here on the run sends nothing more; what it has sent is collected and settled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GivenUp {
-    /// The run that comes next, and waits for this one.
-    pub next: RunId,
+    /// The run that comes next, and waits for this one; none when its own canary was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<RunId>,
 }
 
 /// `failure.json`: why a run ended without a commit.

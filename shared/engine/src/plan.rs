@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    Failure,
+    Failure, canary,
     config::{Api, Operation, Sync},
     csv,
     document::{Collected, Fragment, Mapped, Plan, PlannedJob, RemovalPlan},
@@ -38,7 +38,8 @@ pub fn plan(sync: &Sync, mapping: &Mapping, chunks: &[Mapped]) -> Result<Plan, F
     let header = header(sync, mapping)?;
     let removal = mapping.removal.as_ref().map(|removal| removal_plan(removal, mapping));
     let headers = Headers { rows: header.len() as u64, removals: removal_header(removal.as_ref()) };
-    let jobs = pack(sync, chunks.iter().flat_map(|chunk| &chunk.fragments), headers)?;
+    let ahead = canary::rows(sync.load.canary.as_ref(), totals.sent());
+    let jobs = pack(sync, chunks.iter().flat_map(|chunk| &chunk.fragments), headers, ahead.unwrap_or(0))?;
     let prediction = quota::predict(&jobs);
     let external_id = sync.key.field.clone();
     let object = sync.destination.object.clone();
@@ -72,7 +73,7 @@ pub fn next_wave(sync: &Sync, before: &Plan, collected: &[Collected]) -> Result<
     // Jobs of one group follow each other in key order, and so do the files of a job.
     fragments.sort_by_key(|fragment| (fragment.chunk, fragment.again, &fragment.file));
     let removals = removal_header(before.removal.as_ref());
-    let jobs = pack(sync, fragments.into_iter(), Headers { rows: before.header.len() as u64, removals })?;
+    let jobs = pack(sync, fragments.into_iter(), Headers { rows: before.header.len() as u64, removals }, 0)?;
     let prediction = quota::predict(&jobs);
     let (totals, guard) = Default::default();
     let plan = Plan { wave: before.wave + 1, jobs, prediction, totals, guard, ..before.clone() };
@@ -170,7 +171,8 @@ impl Room {
 
     fn job(self, turn: u32, removes: bool) -> PlannedJob {
         let bytes = self.header(removes);
-        PlannedJob { api: self.api, turn, removes, fragments: Vec::new(), rows: 0, bytes }
+        let (canary, fragments, rows) = (false, Vec::new(), 0);
+        PlannedJob { api: self.api, turn, canary, removes, fragments, rows, bytes }
     }
 
     fn fits(self, job: &PlannedJob, fragment: &Fragment) -> bool {
@@ -194,17 +196,26 @@ impl Room {
 
 /// Fills one job of a group after the other: with the order given, no other split has fewer jobs. The jobs of one
 /// group lock the same parents, so each has a turn of its own; those of rows without a group run side by side. Removals come
-/// last: when a job before them shows that something is wrong, nothing is gone yet.
+/// last: when a job before them shows that something is wrong, nothing is gone yet. The first `ahead` rows have jobs of
+/// their own, which come before all.
 fn pack<'a>(
     sync: &Sync,
     fragments: impl Iterator<Item = &'a Fragment> + Clone,
     headers: Headers,
+    mut ahead: u64,
 ) -> Result<Vec<PlannedJob>, Failure> {
     let room = Room::of(sync, fragments.clone().map(|fragment| fragment.rows).sum(), headers)?;
+    let mut canary: Vec<PlannedJob> = Vec::new();
     let mut groups: BTreeMap<(bool, u32), Vec<PlannedJob>> = BTreeMap::new();
     for fragment in fragments {
         room.check(fragment)?;
-        let jobs = groups.entry((fragment.removes, fragment.group)).or_default();
+        let jobs = match ahead.checked_sub(fragment.rows).filter(|_| !fragment.removes) {
+            Some(left) => {
+                ahead = left;
+                &mut canary
+            }
+            None => groups.entry((fragment.removes, fragment.group)).or_default(),
+        };
         in_order(jobs, fragment)?;
         if !jobs.last().is_some_and(|job| room.fits(job, fragment)) {
             let turn = if fragment.group == 0 { 0 } else { jobs.len() };
@@ -213,11 +224,15 @@ fn pack<'a>(
         }
         add(jobs.last_mut().expect("a job was pushed"), fragment);
     }
+    canary.iter_mut().for_each(|job| job.canary = true);
+    let first = canary.iter().map(|job| job.turn + 1).max().unwrap_or_default();
     let mut jobs: Vec<_> = groups.into_values().flatten().collect();
+    jobs.iter_mut().for_each(|job| job.turn += first);
     let last = jobs.iter().filter(|job| !job.removes).map(|job| job.turn + 1).max().unwrap_or_default();
-    jobs.iter_mut().filter(|job| job.removes).for_each(|job| job.turn = last);
+    jobs.iter_mut().filter(|job| job.removes).for_each(|job| job.turn = last.max(first));
     jobs.sort_by_key(|job| job.turn);
-    Ok(jobs)
+    canary.append(&mut jobs);
+    Ok(canary)
 }
 
 fn in_order(jobs: &[PlannedJob], fragment: &Fragment) -> Result<(), Failure> {

@@ -137,7 +137,7 @@ mod tests {
     fn job(api: Api, rows: u64) -> PlannedJob {
         let fragment =
             Fragment { chunk: 0, again: None, group: 0, removes: false, file: String::new(), rows, bytes: 0 };
-        PlannedJob { api, turn: 0, removes: false, fragments: vec![fragment], rows, bytes: 0 }
+        PlannedJob { api, turn: 0, canary: false, removes: false, fragments: vec![fragment], rows, bytes: 0 }
     }
 
     #[test]

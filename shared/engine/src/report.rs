@@ -145,6 +145,9 @@ pub struct Preview {
     pub fields: BTreeMap<String, FieldChange>,
     /// How many jobs.
     pub jobs: usize,
+    /// Rows of those that go ahead of the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<u64>,
     /// How they are loaded, when there are any.
     pub api: Option<Api>,
     /// Bytes of all uploads.
@@ -274,6 +277,7 @@ impl Preview {
             examples: examples.clone(),
             fields: fields(&plan.totals),
             jobs: plan.jobs.len(),
+            canary: plan.jobs.iter().filter(|job| job.canary).map(|job| job.rows).reduce(|a, b| a + b),
             api: plan.jobs.first().map(|job| job.api),
             bytes: plan.jobs.iter().map(|job| job.bytes).sum(),
             seconds: quota::estimated_seconds(&plan.jobs, concurrency),
@@ -299,6 +303,10 @@ impl Preview {
         self.field_list(page);
         page.line("");
         page.wrapped("  ", &self.load());
+        if let Some(rows) = self.canary {
+            let rows = thousands(rows);
+            page.wrapped("  ", &format!("The canary of {rows} rows goes ahead of the others."));
+        }
     }
 
     fn field_list(&self, page: &mut Page) {
@@ -408,6 +416,10 @@ impl Report {
             Verdict::Incomplete => {
                 "Of some rows it is not known whether they were written. The next run sends them again."
             }
+            Verdict::Stopped if self.stopped.as_ref().is_some_and(|stopped| stopped.canary.is_some()) => {
+                "Salesforce refused too many rows of the canary, and the others were not sent. No scheduled run begins \
+                 until a person has looked."
+            }
             Verdict::Stopped => {
                 "Salesforce refused too many rows for a reason that only an admin can mend. No scheduled run begins until then."
             }
@@ -475,10 +487,23 @@ impl Report {
 
     fn why_it_stands_still(&self, page: &mut Page) {
         let Some(stopped) = &self.stopped else { return };
-        page.title("FOR THE ADMIN");
         let (rows, code) = (thousands(stopped.rows), clean(&stopped.code, 60));
         let meaning = taxonomy::sentence(&stopped.code);
-        page.wrapped("  ", &format!("{rows} rows were refused with {code}: {meaning}."));
+        match stopped.canary {
+            Some(canary) => {
+                page.title("THE CANARY");
+                let of = thousands(canary);
+                page.wrapped(
+                    "  ",
+                    &format!("{rows} of {of} rows were refused, most with {code}: {meaning}."),
+                );
+                page.wrapped("  ", "`load.canary.max_rejected` allows fewer, so the rest was not sent.");
+            }
+            None => {
+                page.title("FOR THE ADMIN");
+                page.wrapped("  ", &format!("{rows} rows were refused with {code}: {meaning}."));
+            }
+        }
         page.wrapped(
             "  ",
             &format!(

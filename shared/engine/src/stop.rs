@@ -26,7 +26,7 @@ pub fn stopped<'a>(run: &RunId, sent: u64, jobs: impl IntoIterator<Item = &'a Co
     let rows: u64 = codes.values().sum();
     let (code, _) = codes.into_iter().max_by_key(|(_, rows)| *rows)?;
     let many = rows.saturating_mul(100) >= sent.saturating_mul(SHARE);
-    many.then(|| Stopped { run: run.clone(), code: code.to_owned(), rows })
+    many.then(|| Stopped { run: run.clone(), code: code.to_owned(), rows, canary: None })
 }
 
 #[cfg(test)]

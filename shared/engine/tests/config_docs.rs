@@ -187,6 +187,9 @@ load:
   api: bulk
   group_by: Account.Customer_Key__c # contacts of one account stay together
   waves: 3
+  canary:
+    rows: 500 # go ahead; the rest follows when Salesforce has taken them
+    max_rejected: 2%
 quota:
   keep_api_calls: 20%
   keep_batches: 1000

@@ -335,7 +335,8 @@ fn preview(api: Api, jobs: usize) -> Preview {
     let fields = [("Customer_Key__c", of(30_002, 0)), ("Name", of(30_002, 0)), ("Phone", of(29_000, 41))];
     let fields = fields.map(|(field, change)| (field.to_owned(), change)).into();
     let api = Some(api);
-    Preview { added: 2, changed: 30_000, examples, fields, jobs, api, bytes: 12_345_678, seconds: 80 }
+    let (added, changed, bytes, seconds) = (2, 30_000, 12_345_678, 80);
+    Preview { added, changed, examples, fields, jobs, canary: None, api, bytes, seconds }
 }
 
 #[test]
@@ -522,7 +523,7 @@ fn a_sync_that_stands_still_and_what_it_took() {
     jobs[0].collected.created -= 12_000;
     jobs[0].collected.rejected = BTreeMap::from([(code.clone(), 12_000)]);
     jobs[0].collected.api_calls = 11;
-    let stopped = Stopped { run: run().run, code, rows: 12_000 };
+    let stopped = Stopped { run: run().run, code, rows: 12_000, canary: None };
     let allowance = |max, remaining| Allowance { max, remaining };
     let limits = Limits { api_calls: allowance(100_000, 98_013), batches: Some(allowance(15_000, 14_990)) };
     let report = report_of(Mode::Run, &totals, &jobs, |input| {

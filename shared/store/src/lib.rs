@@ -125,6 +125,14 @@ impl Store {
         self.get_json(key).await?.ok_or_else(|| missing(key))
     }
 
+    /// The bytes of the object `key`, which an earlier stage has written.
+    ///
+    /// # Errors
+    /// Those of [`Store::get`], and `Configuration` when there is no such object.
+    pub async fn bytes(&self, key: &str) -> Result<Bytes, Failure> {
+        self.get(key).await?.map(|object| object.bytes).ok_or_else(|| missing(key))
+    }
+
     /// Writes the object `key` unless there is one.
     ///
     /// # Errors

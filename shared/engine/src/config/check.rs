@@ -281,6 +281,9 @@ impl Faults {
             let message = format!("`{}` happens once for each key", operation.word());
             self.add(&["load", "send"], Part::Value, message, "leave it out");
         }
+        if sync.load.canary.is_some_and(|canary| canary.rows.of(100) == 0) {
+            self.add(&["load", "canary", "rows"], Part::Value, "no rows are no canary", "leave `canary` out");
+        }
         if let Some(parent) = sync.load.group_by.as_deref().filter(|name| !sync.mapping.contains_key(*name)) {
             let message = format!("`{parent}` is no key of `mapping`");
             let names: Vec<&str> = sync.mapping.keys().map(String::as_str).collect();
