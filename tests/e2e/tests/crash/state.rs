@@ -37,9 +37,12 @@ impl State {
         let lease: Lease = world.document(&layout::lease(&run.sync)).await;
         assert_eq!((lease.holder, lease.unsettled, lease.stopped), (None, None, None));
         let head: Head = world.document(&layout::head(&run.sync)).await;
-        let committed = if way.mode == Mode::Plan { LOADED } else { last };
+        let (committed, report) = match way.mode {
+            Mode::Plan => (LOADED, layout::preview_json(&run)),
+            Mode::Run => (last, layout::report_json(&run)),
+        };
         assert_eq!(head.run.as_ref().map(engine::RunId::as_str), Some(committed));
-        let report: Report = world.document(&layout::report_json(&run)).await;
+        let report: Report = world.document(&report).await;
         assert_eq!(report.verdict, Verdict::Green, "{:?}", report.counts);
         assert!(report.counts.balance(way.mode), "{:?}", report.counts);
         let counts =
