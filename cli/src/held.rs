@@ -140,11 +140,6 @@ pub async fn release(
     rows: Which,
     by: &str,
 ) -> Result<(String, bool), Failure> {
-    if matches!(&rows, Which::Keys(keys) if keys.len() > Releases::MOST_KEYS) {
-        let most = Releases::MOST_KEYS;
-        return Err(Failure::configuration(format!("a release names at most {most} keys"))
-            .hint("release by `--code`, or `--all`, or in several steps"));
-    }
     let head = head(store, sync).await?;
     let wanted = Release { at: Timestamp::now(), by: by.to_owned(), rows };
     let (held, found) = count(store, &head, &wanted).await?;

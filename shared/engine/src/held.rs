@@ -471,7 +471,7 @@ impl Released<'_> {
             page.wrapped(
                 "  ",
                 &format!(
-                    "{were} refused by Backhaul in the last run. A release does nothing for them: change the value, or \
+                    "{were} refused by Backhaul in the last run. A release does nothing there: change the value, or \
                      the mapping."
                 ),
             );
@@ -517,6 +517,11 @@ pub(crate) fn when(instant: Option<Timestamp>) -> String {
     instant.map_or_else(|| "unknown".to_owned(), |instant| instant.strftime("%Y-%m-%d %H:%M").to_string())
 }
 
+/// Since when something lasts.
+fn since(first: Option<Timestamp>) -> String {
+    first.map_or_else(|| "it is not known when".to_owned(), |_| when(first))
+}
+
 /// Runs are named by their instant.
 fn by_run(instant: Option<Timestamp>) -> String {
     match instant {
@@ -531,8 +536,7 @@ impl Page {
         let mut codes: Vec<_> = codes.iter().collect();
         codes.sort_by_key(|(_, held)| Reverse(held.rows));
         for (code, HeldFor { rows, first }) in codes.iter().take(REASONS) {
-            let oldest = if *rows == 1 { "first refused" } else { "the oldest first refused" };
-            self.count(*rows, &format!("{}, {oldest} {}", clean(code, 40), when(*first)));
+            self.count(*rows, &format!("{}, since {}", clean(code, 40), since(*first)));
             self.wrapped("               ", taxonomy::sentence(code));
         }
         if codes.len() > REASONS {

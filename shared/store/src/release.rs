@@ -5,7 +5,8 @@
 
 use engine::{
     Failure, SyncName,
-    document::{Head, Release},
+    document::{Head, Release, Which},
+    held::Releases,
     layout,
 };
 
@@ -27,20 +28,28 @@ pub async fn waiting(store: &Store, sync: &SyncName, head: &Head) -> Result<Vec<
     Ok(releases)
 }
 
-/// Writes a release under the next number, and returns its place.
+/// Writes a release under the next number, and returns its place. One for the same rows that still waits is enough.
 ///
 /// # Errors
-/// The classes of the store.
+/// [`engine::Class::Configuration`] when it names too many keys; the classes of the store.
 pub async fn write(
     store: &Store,
     sync: &SyncName,
     head: &Head,
     release: &Release,
 ) -> Result<String, Failure> {
+    if matches!(&release.rows, Which::Keys(keys) if keys.len() > Releases::MOST_KEYS) {
+        let most = Releases::MOST_KEYS;
+        return Err(Failure::configuration(format!("a release names at most {most} keys"))
+            .hint("release all rows, or those with a code, or in several steps"));
+    }
     let mut number = head.released + 1;
     loop {
         let place = layout::release(sync, number);
         if let Put::Written(_) = store.create_json(&place, release).await? {
+            return Ok(place);
+        }
+        if store.require::<Release>(&place).await?.rows == release.rows {
             return Ok(place);
         }
         number += 1;
