@@ -20,7 +20,7 @@ pub struct Options {
     /// The sync: the name of its file in the folder of syncs, without `.yaml`.
     sync: SyncName,
     /// The key of one row, to be explained.
-    #[arg(conflicts_with_all = ["release", "which"])]
+    #[arg(conflicts_with_all = ["release", "which"], allow_negative_numbers = true)]
     key: Option<String>,
     /// The folder that serves as the bucket.
     #[arg(long, default_value = "backhaul-bucket")]

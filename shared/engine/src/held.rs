@@ -286,7 +286,7 @@ fn invalid(beside: &Beside<'_>, page: &mut Page) {
     let Some(Invalid { codes, rows }) = beside.invalid else {
         if beside.run.is_some() {
             page.title("INVALID: REFUSED BY BACKHAUL");
-            page.wrapped("  ", "The documents of that run are gone; the next one tells again.");
+            page.wrapped("  ", "The documents of that run are not in this bucket; the next run tells again.");
         }
         return;
     };
@@ -377,7 +377,7 @@ impl Explanation<'_> {
             false => "has accepted nothing with this key".to_owned(),
         };
         page.fact("Salesforce", &there);
-        let gone = "no longer kept: its run is too old";
+        let gone = "not in this bucket; the documents of a run are kept for a time";
         page.fact("its answer", self.answer.unwrap_or(gone));
         page.title("WHAT TO DO");
         if Releases::of(self.waiting).lets_go(self.key, refused) {

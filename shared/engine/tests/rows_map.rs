@@ -488,7 +488,7 @@ fn rows_of_one_parent_stay_together_and_orphans_do_not() {
             _ => assert_eq!(*parents.entry(parent).or_insert(group), group),
         }
     }
-    let used: std::collections::BTreeSet<u32> = parents.values().copied().collect();
+    let used: BTreeSet<u32> = parents.values().copied().collect();
     assert_eq!((parents.len(), used.len()), (97, GROUPS as usize));
     assert!(orphans.iter().all(|rows| *rows > many / 3 / 16), "{orphans:?}");
 }

@@ -4,7 +4,8 @@
 
 use std::collections::BTreeSet;
 
-use cli::held;
+use clap::{CommandFactory, Parser};
+use cli::{commands::Cli, held};
 use e2e::world::{World, run_ref};
 use emulators::{
     salesforce::{OrgConfig, Refusal},
@@ -321,7 +322,7 @@ async fn a_row_that_is_as_it_was_accepted_is_held_no_more() {
     // The bad name comes back: it is new, and is tried.
     change(&world, "UPDATE CUSTOMER SET C_NAME = 'Bad' WHERE C_CUSTKEY = 7");
     assert_eq!(run(&world, 4).await.rejected, 1);
-    assert_eq!(rows(&world).await, [format!("7 FIELD_CUSTOM_VALIDATION_EXCEPTION Name 2026-01-01 04:00 1")]);
+    assert_eq!(rows(&world).await, ["7 FIELD_CUSTOM_VALIDATION_EXCEPTION Name 2026-01-01 04:00 1"]);
 }
 
 /// A cursor would not read the row again, and a release that was carried out in vain would be lost.
@@ -443,4 +444,32 @@ async fn an_event_releases_rows_and_starts_a_run() {
     let many = event(serde_json::json!({ "keys": keys }));
     let failure = dispatch::handle(&world.parts.store, &world.syncs, many).await.unwrap_err();
     assert!(failure.message.contains("at most 1000 keys"), "{failure}");
+}
+
+#[tokio::test]
+async fn the_command_is_asked_for_one_thing() {
+    Cli::command().debug_assert();
+    let parse =
+        |line: &str| Cli::try_parse_from(format!("backhaul held customers {line}").split_whitespace());
+    for line in
+        ["", "42", "-42", "--limit 5", "--release --all", "--release --key 1 --key -2", "--release --code A"]
+    {
+        assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
+    }
+    for line in
+        ["--release", "--all", "--key 1", "42 --release --all", "42 --all", "--release --all --code A"]
+    {
+        assert!(parse(line).is_err(), "{line}");
+    }
+    let world = two_are_held().await;
+    for line in ["", "9", "--release --key 9", "--release --key 8"] {
+        let command = parse(&format!("{line} --bucket {}", world.bucket().display())).unwrap();
+        command.execute().await.unwrap();
+    }
+    assert!(world.parts.store.exists(&layout::release(&sync(), 1)).await.unwrap());
+    assert!(!world.parts.store.exists(&layout::release(&sync(), 2)).await.unwrap());
+    assert!(
+        !format!("{:?}", parse("--release --key 9000").unwrap()).contains("9000"),
+        "a key may be personal"
+    );
 }
