@@ -11,6 +11,7 @@ use store::{Store, approval};
 use crate::{
     demo,
     driver::{Driver, Parts},
+    held,
     show::{self, Bars},
 };
 
@@ -55,6 +56,8 @@ enum Command {
         #[arg(long, requires = "run")]
         release: bool,
     },
+    /// Rows that Salesforce refused: list them, explain one, or let them go again.
+    Held(held::Options),
 }
 
 #[derive(Debug, Args)]
@@ -90,6 +93,7 @@ impl Cli {
             Command::Run { options, release } => options.carry_out(Mode::Run, release).await,
             Command::Plan(options) => options.carry_out(Mode::Plan, false).await,
             Command::Apply { options, release } => options.apply(release).await,
+            Command::Held(options) => held::held(options, &person()).await,
         }
     }
 }

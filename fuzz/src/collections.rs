@@ -13,6 +13,7 @@ use backhaul_engine::{
     records::Counter,
     segment::{Entry, Reader, Writer},
 };
+use jiff::Timestamp;
 use serde::{Deserialize, de::IgnoredAny};
 
 /// Most records of a call.
@@ -94,6 +95,7 @@ fn joined(keys: &[String], files: &Files) -> (Collected, BTreeMap<String, String
         external_id: "Key__c".to_owned(),
         state: "JobComplete".to_owned(),
         removes: false,
+        instant: Timestamp::UNIX_EPOCH,
     };
     let sent = std::iter::once(Ok((fragment, sent.as_slice())));
     let outcomes = join(input, sent, files.success.as_slice(), files.failed.as_slice(), &b""[..]);

@@ -12,6 +12,7 @@ use backhaul_engine::{
     outcome::{Further, JoinInput, Output, join},
     segment::{Entry, Reader, Writer},
 };
+use jiff::Timestamp;
 
 use super::draw::Pieces;
 
@@ -75,6 +76,7 @@ impl Job {
             external_id: self.external_id.to_owned(),
             state: "JobComplete".to_owned(),
             removes: false,
+            instant: Timestamp::UNIX_EPOCH,
         };
         let outcomes = join(input, sent, success, failed, unprocessed)?;
         let uploads = self.keys.map(upload);

@@ -6,12 +6,15 @@ use backhaul_engine::{
     Class, Failure, Fingerprint,
     segment::{Entry, Reader, Refused, Writer},
 };
+use jiff::Timestamp;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::draw::{Draw, Pieces};
 
 /// What a segment says of a key: accepted, id, refused.
-type Said = (Option<u64>, Option<String>, Option<(u64, String)>);
+type Said = (Option<u64>, Option<String>, Option<Refusal>);
+/// Fingerprint, code, fields, first, last, tries, released.
+type Refusal = (u64, String, String, Option<Timestamp>, Option<Timestamp>, u32, bool);
 type Row = (String, Said);
 
 /// Stands between the blocks of a forged segment.
@@ -22,7 +25,8 @@ const SEPARATOR: &[u8] = b"BLOCK";
 /// checksums are right, and for the rows of one that is then damaged.
 pub fn check(bytes: &[u8]) {
     check_foreign(bytes);
-    check_foreign(&forged(bytes));
+    check_foreign(&forged(bytes, 1));
+    check_foreign(&forged(bytes, 2));
     check_damaged(bytes);
 }
 
@@ -45,7 +49,10 @@ fn read(bytes: &[u8]) -> (Vec<Row>, Result<(), Failure>) {
 }
 
 fn owned(entry: Entry<'_>) -> Row {
-    let refused = entry.refused.map(|refused| (refused.fingerprint.0, refused.code.to_owned()));
+    let refused = entry.refused.map(|refused| {
+        let Refused { fingerprint, code, fields, first, last, tries, released } = refused;
+        (fingerprint.0, code.to_owned(), fields.to_owned(), first, last, tries, released)
+    });
     let id = entry.id.map(ToOwned::to_owned);
     (entry.key.to_owned(), (entry.accepted.map(|fingerprint| fingerprint.0), id, refused))
 }
@@ -53,9 +60,16 @@ fn owned(entry: Entry<'_>) -> Row {
 fn write<'a>(rows: impl IntoIterator<Item = (&'a String, &'a Said)>) -> Vec<u8> {
     let mut writer = Writer::new(Vec::new());
     for (key, (accepted, id, refused)) in rows {
-        let refused = refused
-            .as_ref()
-            .map(|(fingerprint, code)| Refused { fingerprint: Fingerprint(*fingerprint), code });
+        let refused =
+            refused.as_ref().map(|(fingerprint, code, fields, first, last, tries, released)| Refused {
+                fingerprint: Fingerprint(*fingerprint),
+                code,
+                fields,
+                first: *first,
+                last: *last,
+                tries: *tries,
+                released: *released,
+            });
         let entry = Entry { key, accepted: accepted.map(Fingerprint), id: id.as_deref(), refused };
         writer.push(&entry).unwrap_or_else(|failure| panic!("{failure}"));
     }
@@ -73,8 +87,8 @@ fn check_foreign(bytes: &[u8]) {
 
 /// A segment of blocks whose fingerprints and unpacked text are as given, with every checksum right. The first
 /// byte of a block says how many fingerprints there are.
-fn forged(bytes: &[u8]) -> Vec<u8> {
-    let mut out = b"BKHSEG\x01\x00".to_vec();
+fn forged(bytes: &[u8], version: u8) -> Vec<u8> {
+    let mut out = [b"BKHSEG", &[version, 0][..]].concat();
     let (mut rows, mut left) = (0, bytes);
     for number in 0.. {
         let end = left.windows(SEPARATOR.len()).position(|window| window == SEPARATOR);
@@ -127,7 +141,11 @@ fn row(line: &[u8]) -> Row {
     let (key, id, code) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
     let fingerprint = xxh3_64(line);
     let accepted = (fingerprint & 3 > 0).then_some(fingerprint);
-    (key, (accepted, id, code.map(|code| (!fingerprint, code))))
+    let instant = |seconds: u64| i64::try_from(seconds).ok().and_then(|at| Timestamp::from_second(at).ok());
+    let (first, last) = (instant(1 + fingerprint % (1 << 34)), instant(1 + (fingerprint >> 1) % (1 << 34)));
+    let (tries, fields) = ((fingerprint >> 40) as u32, key.chars().take(9).collect());
+    let refused = code.map(|code| (!fingerprint, code, fields, first, last, tries, fingerprint & 4 > 0));
+    (key, (accepted, id, refused))
 }
 
 /// Damage is an error, and before it nothing is read but what was written.

@@ -148,6 +148,7 @@ impl<'a> Collector<'a> {
             external_id: self.form().key.to_owned(),
             state: self.end.state.clone(),
             removes: self.planned().removes,
+            instant: self.run.run.instant(),
         };
         let fragments = self.planned().fragments.clone();
         let (store, run, job) = (self.store.blocking(), self.run.clone(), self.job);

@@ -9,12 +9,12 @@ use std::path::Path;
 use engine::{
     Failure, RunId, RunRef, SyncName,
     config::Sync,
-    document::{GivenUp, Lease, Mode, Run, sync_file},
+    document::{GivenUp, Head, Lease, Mode, Release, Run, Which, sync_file},
     layout, schedule,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use store::{Store, approval, lease, lease::Standing};
+use store::{Store, approval, lease, lease::Standing, release};
 
 /// How far back a missed minute is made up for.
 const LOOK_BACK: SignedDuration = SignedDuration::from_mins(15);
@@ -35,6 +35,9 @@ pub struct Event {
     /// What is done by hand.
     #[serde(default)]
     pub mode: Ask,
+    /// Held rows that are let go before the run begins: `"all"`, `{"codes": […]}` or `{"keys": […]}`.
+    #[serde(default)]
+    pub release: Option<Which>,
 }
 
 /// What is done by hand.
@@ -94,6 +97,11 @@ pub async fn handle(store: &Store, syncs: &Path, event: Event) -> Result<Dispatc
                 (Ask::Plan, run) => (Mode::Plan, run),
                 (Ask::Run, run) => (Mode::Run, run),
             };
+            if let Some(rows) = event.release {
+                let head = store.get_json::<Head>(&layout::head(&sync)).await?.unwrap_or_default();
+                let release = Release { at: Timestamp::now(), by: "hand".to_owned(), rows };
+                release::write(store, &sync, &head, &release).await?;
+            }
             let run = RunRef { sync, run: run.unwrap_or_else(|| RunId::at(Timestamp::now())) };
             by_hand(store, syncs, run, mode, "hand").await
         }

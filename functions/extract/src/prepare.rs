@@ -8,7 +8,7 @@ use engine::{
     document::{Base, Described, Head, Run, Watermark, from_bytes},
     layout,
 };
-use store::Store;
+use store::{Store, release};
 
 /// The frozen beginnings of a run.
 pub(crate) struct Prepared {
@@ -38,25 +38,28 @@ pub(crate) async fn prepare(
     let base: Base = store.require(&layout::base(run)).await?;
     let objects = described(store, salesforce, run, &frozen).await?;
     let holds_for = cursor::holds_for(&frozen.sync, &objects);
-    let watermark = cursor::usable(&base.head, &holds_for).cloned();
+    // A released row may lie anywhere in the model.
+    let watermark = cursor::usable(&base.head, &holds_for).filter(|_| base.releases.is_empty()).cloned();
     Ok(Prepared { run: frozen, objects, holds_for, watermark })
 }
 
-/// The head as it is now, once: the run commits only over this one.
+/// The head as it is now, once: the run commits only over this one. With it the releases that it does not know.
 async fn freeze_base(store: &Store, run: &RunRef) -> Result<(), Failure> {
     let place = layout::base(run);
     if store.exists(&place).await? {
         return Ok(());
     }
     let head_place = layout::head(&run.sync);
-    let base = match store.get(&head_place).await? {
-        None => Base { version: None, head: Head::default() },
+    let (version, head) = match store.get(&head_place).await? {
+        None => (None, Head::default()),
         Some(object) => {
             let head: Head = from_bytes(&head_place, &object.bytes)?;
             head.format.require_known(&head_place)?;
-            Base { version: Some(object.version.0), head }
+            (Some(object.version.0), head)
         }
     };
+    let releases = release::waiting(store, &run.sync, &head).await?;
+    let base = Base { version, head, releases };
     store.create_json(&place, &base).await?;
     Ok(())
 }

@@ -85,7 +85,9 @@ async fn commit(store: &Store, run: &RunRef) -> Result<(), Failure> {
     let base: Base = store.require(&layout::base(run)).await?;
     let cursor = cursor(store, run, &base.head).await?;
     let segments = segments(store, run).await?;
-    let head = Head { format: Format::CURRENT, run: Some(run.run.clone()), segments, cursor };
+    let carried_out = u32::try_from(base.releases.len()).expect("a run carries out a few releases");
+    let released = base.head.released + carried_out;
+    let head = Head { format: Format::CURRENT, run: Some(run.run.clone()), segments, cursor, released };
     let over = base.version.map(Version);
     let place = layout::head(&run.sync);
     if let Put::Written(_) = store.replace(&place, to_bytes(&head), over.as_ref()).await? {

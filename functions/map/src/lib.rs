@@ -3,6 +3,7 @@
 use engine::{
     ChunkNo, Failure, RunId, RunRef, SyncName,
     document::{Base, Extracted, Mapped, SegmentRef},
+    held::Releases,
     layout,
     map::{Piece, map_chunk},
 };
@@ -53,6 +54,7 @@ async fn map(store: &Store, run: &RunRef, number: ChunkNo) -> Result<Mapped, Fai
     let extracted: Extracted = store.require(&layout::result(run)).await?;
     let base: Base = store.require(&layout::base(run)).await?;
     let chunk = store.chunk(run, number).await?;
+    let releases = Releases::of(&base.releases);
     let segments: Vec<SegmentRef> =
         base.head.segments.into_iter().filter(|segment| chunk.overlaps(segment)).collect();
     let (store, run) = (store.blocking(), run.clone());
@@ -63,7 +65,7 @@ async fn map(store: &Store, run: &RunRef, number: ChunkNo) -> Result<Mapped, Fai
         let mut emit = |piece: Piece| {
             store.create_or_agree(&layout::mapped(&run, chunk.chunk, &piece.file), piece.bytes)
         };
-        map_chunk(&extracted.mapping, &chunk, partitions, baseline, &mut emit)
+        map_chunk(&extracted.mapping, &chunk, partitions, baseline, &releases, &mut emit)
     })
     .await
 }

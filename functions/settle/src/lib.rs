@@ -3,6 +3,7 @@
 use engine::{
     ChunkNo, Failure, JobRef, RunId, RunRef, SyncName,
     document::{Base, Chunk, Plan, SegmentRef, Settled},
+    held::Releases,
     layout,
     settle::settle_chunk,
 };
@@ -63,6 +64,7 @@ async fn settle(store: &Store, run: &RunRef, number: ChunkNo) -> Result<Settled,
             open(inputs.baseline),
             open(inputs.removed),
             open(inputs.deltas),
+            &inputs.releases,
             blocking.writer(&target)?,
         )?;
         Ok::<_, Failure>((out.finish()?, summary))
@@ -92,17 +94,23 @@ async fn agree(store: &Store, segment: &SegmentRef) -> Result<(), Failure> {
 struct Inputs {
     baseline: Vec<String>,
     removed: Vec<String>,
+    /// What the mapping found to be as it was accepted, then what the jobs brought.
     deltas: Vec<String>,
+    releases: Releases,
 }
 
 impl Inputs {
     async fn find(store: &Store, run: &RunRef, chunk: &Chunk) -> Result<Self, Failure> {
         let base: Base = store.require(&layout::base(run)).await?;
+        let releases = Releases::of(&base.releases);
+        let mut learnt = store.list(&layout::mapped(run, chunk.chunk, "mended-")).await?;
+        learnt.extend(deltas(store, run, chunk.chunk).await?);
         let segments = base.head.segments.into_iter().filter(|segment| chunk.overlaps(segment));
         Ok(Self {
             baseline: segments.map(|segment| segment.object).collect(),
             removed: store.list(&layout::mapped(run, chunk.chunk, "removed-")).await?,
-            deltas: deltas(store, run, chunk.chunk).await?,
+            deltas: learnt,
+            releases,
         })
     }
 }

@@ -1,6 +1,9 @@
 //! The documents of the bucket that more than one stage reads. Each is written once, except [`Head`] and [`Lease`].
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -45,6 +48,43 @@ pub struct Base {
     pub version: Option<String>,
     /// What it said.
     pub head: Head,
+    /// The releases of held rows that no run has carried out yet: this one does, and says so with its commit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub releases: Vec<Release>,
+}
+
+/// `syncs/<sync>/releases/<n>.json`: a person lets held rows go again, once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// When.
+    pub at: Timestamp,
+    /// Who it was, or from where.
+    pub by: String,
+    /// Which of them.
+    pub rows: Which,
+}
+
+/// Some of the held rows.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Which {
+    /// All there are when the next run begins.
+    All,
+    /// Those that were refused with one of these codes.
+    Codes(BTreeSet<String>),
+    /// Those with these keys.
+    Keys(BTreeSet<String>),
+}
+
+/// A key may be personal.
+impl fmt::Debug for Which {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("All"),
+            Self::Codes(codes) => f.debug_tuple("Codes").field(codes).finish(),
+            Self::Keys(keys) => write!(f, "Keys({})", keys.len()),
+        }
+    }
 }
 
 /// The format of a document that is replaced: [`Head`] and [`Lease`].
@@ -56,8 +96,8 @@ pub struct Base {
 pub struct Format(u32);
 
 impl Format {
-    /// What this version writes.
-    pub const CURRENT: Self = Self(1);
+    /// What this version writes. 2: a head that knows which releases were carried out.
+    pub const CURRENT: Self = Self(2);
 
     /// Passes a format that this version knows.
     ///
@@ -74,9 +114,10 @@ impl Format {
     }
 }
 
+/// A document that does not say so is of the first format.
 impl Default for Format {
     fn default() -> Self {
-        Self::CURRENT
+        Self(1)
     }
 }
 
@@ -93,6 +134,9 @@ pub struct Head {
     /// How far the model was read, for a sync with a cursor: every row up to here is accepted or held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<Watermark>,
+    /// The number of the last release of held rows that was carried out; 0 before the first.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub released: u32,
 }
 
 /// How far the cursor column of a model was read.
@@ -253,6 +297,12 @@ pub struct Mapped {
     /// Those of them whose removal Salesforce refused before.
     #[serde(default)]
     pub removals_held: u64,
+    /// Why rows and removals are held, by the code they were refused with.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub held_for: BTreeMap<String, HeldFor>,
+    /// Of those to be sent: rows and removals that were refused as they are, and that a person has released.
+    #[serde(default)]
+    pub released: u64,
     /// Cells that are sent as NULL in records accepted before, by field.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub cleared: BTreeMap<String, u64>,
@@ -266,6 +316,15 @@ pub struct Mapped {
     pub fragments: Vec<Fragment>,
     /// A few invalid rows for the report: key and reason, never a value.
     pub samples: Vec<Sample>,
+}
+
+/// Rows that are held for one reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldFor {
+    /// How many.
+    pub rows: u64,
+    /// When the oldest of them was first refused; none when that was before it was noted.
+    pub first: Option<Timestamp>,
 }
 
 /// A few keys of each kind of change, the first in key order.
@@ -478,6 +537,9 @@ pub struct Collected {
     /// Those of the rows above that are worth another wave.
     #[serde(default, skip_serializing_if = "Again::is_empty")]
     pub again: Again,
+    /// Of the rejected: those that are held from now on.
+    #[serde(default)]
+    pub held: u64,
     /// Requests that the job took, as its journal counts them.
     #[serde(default)]
     pub api_calls: u64,
@@ -585,6 +647,14 @@ impl Mapped {
     #[must_use]
     pub fn invalid_rows(&self) -> u64 {
         self.invalid.values().sum()
+    }
+}
+
+impl HeldFor {
+    /// Takes more rows in.
+    pub fn add(&mut self, more: Self) {
+        self.first = if self.rows == 0 { more.first } else { self.first.min(more.first) };
+        self.rows += more.rows;
     }
 }
 

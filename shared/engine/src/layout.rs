@@ -2,6 +2,12 @@
 
 use crate::{ChunkNo, JobRef, RunId, RunRef, SyncName, document::Fragment};
 
+/// The folder of a sync, without a trailing slash.
+#[must_use]
+pub fn sync_folder(sync: &SyncName) -> String {
+    format!("syncs/{sync}")
+}
+
 /// The commit: the only object that says what Salesforce has accepted.
 #[must_use]
 pub fn head(sync: &SyncName) -> String {
@@ -18,6 +24,12 @@ pub fn lease(sync: &SyncName) -> String {
 #[must_use]
 pub fn baseline_segment(sync: &SyncName, run: &RunId, chunk: ChunkNo) -> String {
     format!("syncs/{sync}/baseline/{run}/{chunk:05}.zst")
+}
+
+/// A release of held rows. They are numbered from 1, without gaps.
+#[must_use]
+pub fn release(sync: &SyncName, number: u32) -> String {
+    format!("syncs/{sync}/releases/{number:06}.json")
 }
 
 /// The folder of a run, without a trailing slash.

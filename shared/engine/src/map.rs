@@ -41,11 +41,12 @@ use crate::{
     collections::NULL,
     config::{Operation, Selection},
     csv,
-    document::{Chunk, Examples, Fragment, Mapped, Sample},
+    document::{Chunk, Examples, Fragment, HeldFor, Mapped, Sample},
     fingerprint::Fingerprints,
+    held::Releases,
     mapping::{Assignment, KeyRule, Mapping, Removal, Source},
     partition::{Row, Rows},
-    segment::{Entry, Segments, Writer, without_checksum},
+    segment::{Entry, Refused, Segments, Writer, without_checksum},
     value::{self, Fault},
 };
 
@@ -68,7 +69,8 @@ pub const SAMPLES: usize = 20;
 /// | `upsert-000.csv` | rows to send, without a header; named by the operation |
 /// | `upsert-000.sent.zst` | their keys, with the fingerprint as `accepted`, and the id if it is known |
 /// | `invalid-000.csv` | `key,code,field,reason` of each row refused by us |
-/// | `held-000.csv` | `key,code` of each row that Salesforce refused before, with the same content |
+/// | `held-000.csv` | `key,code,fields,first,last,tries` of each row that Salesforce refused before, with the same content |
+/// | `mended-000.zst` | of each row that was refused and is now as it was accepted: its key, and what was accepted |
 /// | `removed-000.zst` | the baseline entries that no row has, and that go without a call |
 /// | `remove-000.csv` | of a mirror: the ids of records to remove, with a null for each field to clear |
 /// | `remove-000.sent.zst` | their keys, with the fingerprint as `accepted`, and the id |
@@ -81,8 +83,8 @@ pub struct Piece {
 }
 
 /// Maps a chunk. `partitions` are those of the chunk, `baseline` the segments that overlap its key
-/// range, both in order; entries outside of the range are skipped. Pieces are handed to `emit` as they
-/// are full; the same input gives the same pieces.
+/// range, both in order; entries outside of the range are skipped. Held rows that `releases` name are sent.
+/// Pieces are handed to `emit` as they are full; the same input gives the same pieces.
 ///
 /// # Errors
 /// [`crate::Class::Configuration`] when the rows are not in the order of their keys' bytes, or not within
@@ -93,9 +95,10 @@ pub fn map_chunk<R: Read, B: Read>(
     chunk: &Chunk,
     partitions: impl Iterator<Item = Result<R, Failure>>,
     baseline: impl Iterator<Item = Result<B, Failure>>,
+    releases: &Releases,
     emit: &mut dyn FnMut(Piece) -> Result<(), Failure>,
 ) -> Result<Mapped, Failure> {
-    let mut mapper = Mapper::new(mapping, chunk, baseline, emit)?;
+    let mut mapper = Mapper::new(mapping, chunk, baseline, releases, emit)?;
     for (index, partition) in partitions.enumerate() {
         let number = chunk.partitions.get(index).copied().unwrap_or_default();
         let mut rows = Rows::new(partition?);
@@ -141,6 +144,7 @@ impl<'a, B: Read, I: Iterator<Item = Result<B, Failure>>> Mapper<'a, B, I> {
         mapping: &'a Mapping,
         chunk: &'a Chunk,
         baseline: I,
+        releases: &'a Releases,
         emit: &'a mut dyn FnMut(Piece) -> Result<(), Failure>,
     ) -> Result<Self, Failure> {
         let columns = mapping.assignments.iter().filter_map(|assignment| match assignment.source {
@@ -154,7 +158,7 @@ impl<'a, B: Read, I: Iterator<Item = Result<B, Failure>>> Mapper<'a, B, I> {
             fingerprints: Fingerprints::under(&csv::header(mapping)),
             baseline: Baseline::new(mapping, chunk, baseline)?,
             pending: Pending::default(),
-            output: Output::new(mapping, chunk, emit),
+            output: Output::new(mapping, chunk, releases, emit),
         })
     }
 
@@ -392,12 +396,11 @@ struct Output<'a> {
     removals: Option<Removals>,
     /// Most bytes of a fragment.
     limit: usize,
-    removed: Writer<Vec<u8>>,
-    /// Bytes of keys in the removed piece, and its number.
-    removed_bytes: usize,
-    removed_pieces: usize,
+    removed: Keys,
+    mended: Keys,
     invalid: Listing,
     held: Listing,
+    releases: &'a Releases,
 }
 
 /// How records are removed.
@@ -441,6 +444,7 @@ impl<'a> Output<'a> {
     fn new(
         mapping: &'a Mapping,
         chunk: &Chunk,
+        releases: &'a Releases,
         emit: &'a mut dyn FnMut(Piece) -> Result<(), Failure>,
     ) -> Self {
         let (groups, limit) = match mapping.group_by {
@@ -459,11 +463,11 @@ impl<'a> Output<'a> {
             open: groups.map(|group| Open::new(group, false)).chain([Open::new(0, true)]).collect(),
             removals: mapping.removal.as_ref().map(|removal| Removals::new(removal, &mapping.key)),
             limit,
-            removed: Writer::new(Vec::new()),
-            removed_bytes: 0,
-            removed_pieces: 0,
+            removed: Keys::new("removed"),
+            mended: Keys::new("mended"),
             invalid: Listing::new("invalid", "key,code,field,reason\n"),
-            held: Listing::new("held", "key,code\n"),
+            held: Listing::new("held", "key,code,fields,first,last,tries\n"),
+            releases,
         }
     }
 
@@ -478,17 +482,51 @@ impl<'a> Output<'a> {
         let was_inserted = self.operation == Operation::Insert && accepted.is_some();
         if (accepted == Some(fingerprint) && !self.all) || was_inserted {
             self.mapped.unchanged += 1;
-            return Ok(());
+            return self.as_accepted(&row.key, known.as_ref());
         }
-        let refused = known.as_ref().and_then(|entry| entry.refused);
-        if let Some(refused) = refused.filter(|refused| refused.fingerprint == fingerprint) {
+        if self.holds(&row.key, known.as_ref(), fingerprint)? {
             self.mapped.held += 1;
-            return self.held.add(&[&row.key, refused.code], self.emit);
+            return Ok(());
         }
         self.count(row, accepted.is_some());
         let id = known.as_ref().and_then(|entry| entry.id);
         let place = row.group.saturating_sub(1) as usize;
         self.send(place, &row.csv, &Entry { key: &row.key, accepted: Some(fingerprint), id, refused: None })
+    }
+
+    /// A row is as Salesforce has accepted it. If another content was refused in between, that no longer matters.
+    fn as_accepted(&mut self, key: &str, known: Option<&Entry<'_>>) -> Result<(), Failure> {
+        match known {
+            Some(Entry { accepted, refused: Some(_), .. }) => {
+                self.mended.push(&Entry { accepted: *accepted, ..Entry::key(key) }, self.emit)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether Salesforce refused this very content before, and nobody has released it. If so, it is listed.
+    fn holds(
+        &mut self,
+        key: &str,
+        known: Option<&Entry<'_>>,
+        fingerprint: Fingerprint,
+    ) -> Result<bool, Failure> {
+        let refused = known.and_then(|entry| entry.refused);
+        let Some(refused) = refused.filter(|refused| refused.fingerprint == fingerprint) else {
+            return Ok(false);
+        };
+        if self.releases.lets_go(key, &refused) {
+            self.mapped.released += 1;
+            return Ok(false);
+        }
+        let Refused { code, fields, first, last, tries, .. } = refused;
+        match self.mapped.held_for.get_mut(code) {
+            Some(held) => held.add(HeldFor { rows: 1, first }),
+            None => drop(self.mapped.held_for.insert(code.to_owned(), HeldFor { rows: 1, first })),
+        }
+        let [first, last] = [first, last].map(|at| at.map(|at| at.to_string()).unwrap_or_default());
+        self.held.add(&[key, code, fields, &first, &last, &tries.to_string()], self.emit)?;
+        Ok(true)
     }
 
     /// Counts a row that is sent.
@@ -546,7 +584,7 @@ impl<'a> Output<'a> {
         }
         match (&self.removals, entry.accepted, entry.id) {
             (Some(_), Some(_), Some(id)) => self.remove(entry, id),
-            _ => self.removed(entry),
+            _ => self.removed.push(entry, self.emit),
         }
     }
 
@@ -555,29 +593,13 @@ impl<'a> Output<'a> {
         let removals = self.removals.as_ref().expect("asked for before");
         let row = [id.as_bytes(), &removals.nulls].concat();
         let fingerprint = removals.fingerprints.of(&row);
-        if let Some(refused) = entry.refused.filter(|refused| refused.fingerprint == fingerprint) {
+        if self.holds(entry.key, Some(entry), fingerprint)? {
             self.mapped.removals_held += 1;
-            return self.held.add(&[entry.key, refused.code], self.emit);
+            return Ok(());
         }
         self.mapped.removing += 1;
         let sent = Entry { key: entry.key, accepted: Some(fingerprint), id: Some(id), refused: None };
         self.send(self.open.len() - 1, &row, &sent)
-    }
-
-    fn removed(&mut self, entry: &Entry<'_>) -> Result<(), Failure> {
-        self.removed_bytes += REMOVED_ENTRY + entry.key.len();
-        self.removed.push(entry)?;
-        if self.removed_bytes < PIECE_BYTES { Ok(()) } else { self.close_removed() }
-    }
-
-    fn close_removed(&mut self) -> Result<(), Failure> {
-        if mem::take(&mut self.removed_bytes) == 0 {
-            return Ok(());
-        }
-        let (bytes, _) = mem::replace(&mut self.removed, Writer::new(Vec::new())).finish()?;
-        let file = format!("removed-{:03}.zst", self.removed_pieces);
-        self.removed_pieces += 1;
-        (self.emit)(Piece { file, bytes })
     }
 
     fn keyless(&mut self, broken: bool, header: &str) -> Result<(), Failure> {
@@ -619,7 +641,8 @@ impl<'a> Output<'a> {
 
     fn finish(mut self) -> Result<Mapped, Failure> {
         (0..self.open.len()).try_for_each(|place| self.close_fragment(place))?;
-        self.close_removed()?;
+        self.removed.close(self.emit)?;
+        self.mended.close(self.emit)?;
         self.invalid.close(self.emit)?;
         self.held.close(self.emit)?;
         let by_field = |cells: Vec<u64>| {
@@ -633,8 +656,43 @@ impl<'a> Output<'a> {
     }
 }
 
+/// A segment being filled, for the next baseline.
+struct Keys {
+    name: &'static str,
+    number: usize,
+    /// About how many bytes are in it.
+    bytes: usize,
+    segment: Writer<Vec<u8>>,
+}
+
 /// Most bytes that an entry takes in a segment besides its key: flags, two fingerprints, an id, lengths.
-const REMOVED_ENTRY: usize = 64;
+const ENTRY: usize = 64;
+
+impl Keys {
+    fn new(name: &'static str) -> Self {
+        Self { name, number: 0, bytes: 0, segment: Writer::new(Vec::new()) }
+    }
+
+    fn push(
+        &mut self,
+        entry: &Entry<'_>,
+        emit: &mut dyn FnMut(Piece) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        self.bytes += ENTRY + entry.key.len();
+        self.segment.push(entry)?;
+        if self.bytes < PIECE_BYTES { Ok(()) } else { self.close(emit) }
+    }
+
+    fn close(&mut self, emit: &mut dyn FnMut(Piece) -> Result<(), Failure>) -> Result<(), Failure> {
+        if mem::take(&mut self.bytes) == 0 {
+            return Ok(());
+        }
+        let (bytes, _) = mem::replace(&mut self.segment, Writer::new(Vec::new())).finish()?;
+        let file = format!("{}-{:03}.zst", self.name, self.number);
+        self.number += 1;
+        emit(Piece { file, bytes })
+    }
+}
 
 impl Listing {
     fn new(name: &'static str, header: &'static str) -> Self {

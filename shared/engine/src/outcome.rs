@@ -10,6 +10,7 @@
 
 use std::{collections::BTreeMap, io::Read};
 
+use jiff::Timestamp;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
@@ -39,6 +40,8 @@ pub struct JoinInput {
     pub state: String,
     /// The rows are removals: they are named by the Salesforce id of their entry, and what is accepted is gone.
     pub removes: bool,
+    /// The instant of the run: since then a row is refused.
+    pub instant: Timestamp,
 }
 
 /// What the org said of a row in doubt.
@@ -133,8 +136,9 @@ const GONE: [&str; 2] = ["ENTITY_IS_DELETED", "INVALID_CROSS_REFERENCE_KEY"];
 /// Most samples of one code, and of a job.
 const SAMPLES_PER_CODE: usize = 5;
 const SAMPLES: usize = 25;
-/// Most different codes that are counted apart.
+/// Most different codes that are counted apart, and most reasons with the fields they name.
 const CODES: usize = 1000;
+const REASONS: usize = 4000;
 /// The result files.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Set {
@@ -149,7 +153,13 @@ struct Sent {
     pieces: Vec<(Fragment, Vec<u8>)>,
 }
 
-/// What became of a row. The numbers of the codes begin at [`Self::REJECTED`].
+/// Why a row was rejected: the code, and the fields that were named.
+struct Reason {
+    code: String,
+    fields: String,
+}
+
+/// What became of a row. The numbers of the reasons begin at [`Self::REJECTED`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Fate(u16);
 
@@ -164,8 +174,9 @@ pub struct Outcomes {
     /// The row was accepted before: its Salesforce id was known when it was sent.
     known: Vec<bool>,
     ids: Ids,
-    codes: Vec<String>,
-    samples: BTreeMap<u16, BTreeMap<String, Option<String>>>,
+    reasons: Vec<Reason>,
+    /// A few rows by code: their keys, and the number of the reason.
+    samples: BTreeMap<String, BTreeMap<String, u16>>,
     strangers: u64,
 }
 
@@ -282,16 +293,16 @@ impl Fate {
     const UNPROCESSED: Self = Self(0x7fff);
     const CONTRADICTED: u16 = 0x8000;
 
-    const fn rejected(code: u16) -> Self {
-        Self(Self::REJECTED + code)
+    const fn rejected(reason: u16) -> Self {
+        Self(Self::REJECTED + reason)
     }
 
     const fn accepted(self) -> bool {
         matches!(self, Self::CREATED | Self::UPDATED)
     }
 
-    /// The number of the code, for a rejected row.
-    const fn code(self) -> Option<u16> {
+    /// The number of the reason, for a rejected row.
+    const fn reason(self) -> Option<u16> {
         let plain = self.0 & !Self::CONTRADICTED;
         if plain >= Self::REJECTED && plain != Self::UNPROCESSED.0 {
             Some(plain - Self::REJECTED)
@@ -308,7 +319,7 @@ impl Fate {
     /// Both are said of one row. The order of the numbers is the order of certainty.
     fn and(self, other: Self) -> Self {
         let stronger = (self.0 & !Self::CONTRADICTED).max(other.0) | (self.0 & Self::CONTRADICTED);
-        let kind = |fate: Self| (fate.accepted(), fate.code().is_some());
+        let kind = |fate: Self| (fate.accepted(), fate.reason().is_some());
         let agree = self == Self::MISSING || kind(self) == kind(other);
         Self(if agree { stronger } else { stronger | Self::CONTRADICTED })
     }
@@ -339,7 +350,7 @@ impl Outcomes {
             folded: None,
             fates: vec![Fate::MISSING; rows],
             ids: Ids { packed: vec![[0; 15]; rows], others: BTreeMap::new() },
-            codes: Vec::new(),
+            reasons: Vec::new(),
             samples: BTreeMap::new(),
             strangers: 0,
         })
@@ -410,32 +421,50 @@ impl Outcomes {
         Ok(self.folded.as_ref().and_then(|folded| folded.find(key)))
     }
 
-    /// The number of the code in `error`, of which a few samples are kept: those with the smallest keys, so that
+    /// The number of the reason in `error`. Of each code a few samples are kept: those with the smallest keys, so that
     /// the order of the file does not matter.
     fn reject(&mut self, key: &str, error: &str, header: &[String]) -> u16 {
         let error = taxonomy::row_error(error);
-        let code = self.intern(error.code);
-        let samples = self.samples.entry(code).or_default();
+        let fields = error.fields.and_then(|fields| field_names(error.code, fields, header));
+        let reason = self.intern(error.code, fields.unwrap_or_default());
+        let Reason { code, .. } = &self.reasons[usize::from(reason)];
+        if !self.samples.contains_key(code) {
+            self.samples.insert(code.clone(), BTreeMap::new());
+        }
+        let samples = self.samples.get_mut(code).expect("it was put there");
         let wanted = samples.len() < SAMPLES_PER_CODE
             || samples.keys().next_back().is_some_and(|last| key < last.as_str());
         if wanted {
-            let field = error.fields.and_then(|fields| field_names(error.code, fields, header));
-            samples.insert(key.to_owned(), field);
+            samples.insert(key.to_owned(), reason);
             if samples.len() > SAMPLES_PER_CODE {
                 samples.pop_last();
             }
         }
-        code
+        reason
     }
 
-    fn intern(&mut self, code: &str) -> u16 {
-        let code = if self.codes.len() < CODES { code } else { taxonomy::UNKNOWN };
-        let known = self.codes.iter().position(|known| known == code);
+    /// The number of a reason. Of too many, fields are left out, and then codes.
+    fn intern(&mut self, code: &str, mut fields: String) -> u16 {
+        let counted_apart = self.samples.len() < CODES || self.samples.contains_key(code);
+        let code = if counted_apart { code } else { taxonomy::UNKNOWN };
+        let mut known = self.find_reason(code, &fields);
+        if known.is_none() && self.reasons.len() >= REASONS {
+            fields.clear();
+            known = self.find_reason(code, "");
+        }
         let number = known.unwrap_or_else(|| {
-            self.codes.push(code.to_owned());
-            self.codes.len() - 1
+            self.reasons.push(Reason { code: code.to_owned(), fields });
+            self.reasons.len() - 1
         });
-        u16::try_from(number).expect("there are at most a thousand codes")
+        u16::try_from(number).expect("there are at most a few thousand reasons")
+    }
+
+    fn find_reason(&self, code: &str, fields: &str) -> Option<usize> {
+        self.reasons.iter().position(|known| known.code == code && known.fields == fields)
+    }
+
+    fn reason(&self, fate: Fate) -> Option<&Reason> {
+        fate.reason().map(|number| &self.reasons[usize::from(number)])
     }
 
     /// How many rows are in doubt: nothing is said of them, or two things that exclude each other.
@@ -541,8 +570,15 @@ impl Outcomes {
         if further != Further::Wave || fate.doubtful() {
             return false;
         }
-        let code = fate.code().map(|code| self.codes[usize::from(code)].as_str());
-        fate == Fate::UNPROCESSED || code.is_some_and(|code| taxonomy::next(code, false) == Next::Again)
+        let again = |reason: &Reason| taxonomy::next(&reason.code, false) == Next::Again;
+        fate == Fate::UNPROCESSED || self.reason(fate).is_some_and(again)
+    }
+
+    /// Why the row is held from now on, if it is.
+    fn held(&self, fate: Fate, further: Further) -> Option<&Reason> {
+        let last = further == Further::Last;
+        let reason = self.reason(fate).filter(|_| !fate.doubtful());
+        reason.filter(|reason| taxonomy::next(&reason.code, last) == Next::Held)
     }
 
     fn write_again<R: Read>(
@@ -580,29 +616,30 @@ impl Outcomes {
             let id = (!id.is_empty()).then_some(id);
             return Ok(Some(Entry { id, accepted: Some(fingerprint), ..Entry::key(sent.key) }));
         }
-        let code = fate.code().filter(|_| !fate.doubtful());
-        let last = further == Further::Last;
-        let held = code
-            .map(|code| self.codes[usize::from(code)].as_str())
-            .filter(|code| taxonomy::next(code, last) == Next::Held);
-        Ok(held.map(|code| Entry { refused: Some(Refused { fingerprint, code }), ..Entry::key(sent.key) }))
+        Ok(self.held(fate, further).map(|Reason { code, fields }| {
+            let instant = Some(self.job.instant);
+            let refused = Refused::new(fingerprint, code);
+            let refused = Refused { fields, first: instant, last: instant, ..refused };
+            Entry { refused: Some(refused), ..Entry::key(sent.key) }
+        }))
     }
 
     fn collected(self, further: Further, fragments: Vec<Fragment>) -> Collected {
         let state = self.job.state.clone();
         let mut collected = Collected { state, sent: self.fates.len() as u64, ..Collected::default() };
         let mut again = Again { fragments, ..Again::default() };
-        let mut rejected = vec![(0, 0); self.codes.len()];
+        let mut rejected = vec![(0, 0); self.reasons.len()];
         for fate in &self.fates {
             let goes_again = u64::from(self.again(*fate, further));
-            match (*fate, fate.code()) {
+            collected.held += u64::from(self.held(*fate, further).is_some());
+            match (*fate, fate.reason()) {
                 (Fate::CREATED, _) => collected.created += 1,
                 (Fate::UPDATED, _) => collected.updated += 1,
                 (Fate::MISSING, _) => collected.missing += 1,
                 // Two things were said that exclude each other, and the org could not be asked.
                 _ if fate.doubtful() => collected.unprocessed += 1,
-                (_, Some(code)) => {
-                    let (all, of_those) = &mut rejected[usize::from(code)];
+                (_, Some(reason)) => {
+                    let (all, of_those) = &mut rejected[usize::from(reason)];
                     *all += 1;
                     *of_those += goes_again;
                 }
@@ -613,26 +650,27 @@ impl Outcomes {
             }
         }
         collected.samples = self.samples();
-        for (code, (all, of_those)) in self.codes.into_iter().zip(rejected) {
+        for (Reason { code, .. }, (all, of_those)) in self.reasons.into_iter().zip(rejected) {
             if of_those > 0 {
-                again.rejected.insert(code.clone(), of_those);
+                *again.rejected.entry(code.clone()).or_default() += of_those;
             }
             if all > 0 {
-                collected.rejected.insert(code, all);
+                *collected.rejected.entry(code).or_default() += all;
             }
         }
         Collected { again, ..collected }
     }
 
     fn samples(&self) -> Vec<Sample> {
-        let mut codes: Vec<_> =
-            self.samples.iter().map(|(code, rows)| (&self.codes[usize::from(*code)], rows)).collect();
-        codes.sort_unstable_by_key(|(code, _)| *code);
-        let samples = codes.into_iter().flat_map(|(code, rows)| {
-            rows.iter().map(|(key, field)| Sample {
+        let field = |reason: u16| {
+            let fields = self.reasons[usize::from(reason)].fields.clone();
+            (!fields.is_empty()).then_some(fields)
+        };
+        let samples = self.samples.iter().flat_map(|(code, rows)| {
+            rows.iter().map(move |(key, reason)| Sample {
                 key: Some(key.clone()),
                 code: code.clone(),
-                field: field.clone(),
+                field: field(*reason),
                 reason: taxonomy::sentence(code).to_owned(),
             })
         });

@@ -96,6 +96,10 @@ pub fn total(chunks: &[Mapped]) -> Mapped {
         totals.removed += chunk.removed;
         totals.removing += chunk.removing;
         totals.removals_held += chunk.removals_held;
+        for (code, held) in &chunk.held_for {
+            totals.held_for.entry(code.clone()).or_default().add(*held);
+        }
+        totals.released += chunk.released;
         for (field, cells) in &chunk.cleared {
             *totals.cleared.entry(field.clone()).or_default() += cells;
         }

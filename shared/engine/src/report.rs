@@ -12,6 +12,7 @@ use crate::{
         Approval, Collected, Examples, Failed, Judged, Mapped, Mode, Plan, PlannedJob, Prediction, Sample,
         Stopped,
     },
+    held::HeldRows,
     layout,
     quota::{self, Allowance, Limits},
     taxonomy,
@@ -106,6 +107,9 @@ pub struct Report {
     pub counts: Counts,
     /// Why rows were not written, most rows first.
     pub reasons: Vec<Reason>,
+    /// Rows that are not sent again until they change, or a person releases them.
+    #[serde(default)]
+    pub held: HeldRows,
     /// A few rows that were not written.
     pub samples: Vec<Sample>,
     /// What the run took of the org's allowances.
@@ -354,6 +358,7 @@ impl Report {
             finished: input.finished,
             counts,
             reasons: reasons(input),
+            held: HeldRows::new(input.totals, input.jobs.iter().map(|job| &job.collected)),
             samples: rejected
                 .take(SAMPLES)
                 .chain(input.totals.samples.iter().take(SAMPLES))
@@ -381,6 +386,7 @@ impl Report {
         self.ledger(&mut page);
         self.what_would_be_sent(&mut page);
         self.why_not_written(&mut page);
+        self.held.lines(&self.sync, &mut page);
         self.some_rows(&mut page);
         self.job_list(&mut page);
         self.allowance_list(&mut page);
@@ -876,20 +882,20 @@ fn common_reason(samples: &[Sample], code: &str) -> String {
 
 /// The text of a report as it grows.
 #[derive(Default)]
-struct Page(String);
+pub(crate) struct Page(pub(crate) String);
 
 impl Page {
-    fn line(&mut self, text: &str) {
+    pub(crate) fn line(&mut self, text: &str) {
         self.0.push_str(text);
         self.0.push('\n');
     }
 
-    fn title(&mut self, title: &str) {
+    pub(crate) fn title(&mut self, title: &str) {
         self.line("");
         self.line(title);
     }
 
-    fn count(&mut self, rows: u64, what: &str) {
+    pub(crate) fn count(&mut self, rows: u64, what: &str) {
         self.line(&format!("{:>13}  {what}", thousands(rows)));
     }
 
@@ -917,12 +923,12 @@ impl Page {
     }
 
     /// The text over as many lines as it needs, each indented.
-    fn wrapped(&mut self, indent: &str, text: &str) {
+    pub(crate) fn wrapped(&mut self, indent: &str, text: &str) {
         self.wrapped_after(indent, text);
     }
 
     /// The same with something in front of the first line, and as much room in front of the others.
-    fn wrapped_after(&mut self, first: &str, text: &str) {
+    pub(crate) fn wrapped_after(&mut self, first: &str, text: &str) {
         let mut indent = first.to_owned();
         let room = WIDTH - first.chars().count();
         let mut line = String::new();
@@ -945,7 +951,7 @@ impl Page {
 }
 
 /// The text without control characters, at most so many characters.
-fn clean(text: &str, most: usize) -> String {
+pub(crate) fn clean(text: &str, most: usize) -> String {
     let printable: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     clip(&printable, most)
 }

@@ -7,22 +7,26 @@
 //! segment     = magic "BKHSEG" version:u16 block* footer
 //! block       = text_len:u32 (> 0) packed_len:u32 fingerprints_len:u32 checksum:u64 packed fingerprints
 //! footer      = 0:u32 rows:u64 checksum:u64        checksum of every byte before it
-//! packed      = zstd of: rows column_len*9 column*9          numbers are LEB128
+//! packed      = zstd of: rows column_len*12 column*12        numbers are LEB128
 //! columns     = flags, bytes shared with the key before, key length, rest of the key,
 //!               characters shared with the id before, id length, rest of the id,
-//!               number of the refusal code, refusal codes (length, text)
+//!               number of the refusal, refusals (length and text of the code, the same of the fields),
+//!               refused first, refused last (seconds since 1970, or 0), how often
 //! fingerprints = per row: accepted (8 bytes) if it has one, then refused (8 bytes) if it has one
 //! ```
 //!
 //! Numbers outside `packed` are little-endian; checksums are XXH3-64, a block's is seeded with its number.
 //! Fingerprints stay outside of zstd: they do not compress, and would only blunt its tables.
 //! The last three characters of an 18-character Salesforce id are a checksum of the others and are left out.
+//!
+//! Version 1 had nine columns: it knew the code of a refusal and nothing else. It is still read.
 
 use std::{
     io::{self, Read, Write},
     mem,
 };
 
+use jiff::Timestamp;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::{Failure, Fingerprint, document::SegmentRef};
@@ -50,6 +54,17 @@ pub struct Refused<'a> {
     pub fingerprint: Fingerprint,
     /// The vendor's code.
     pub code: &'a str,
+    /// The API names of the fields that Salesforce named, as `Phone, Name`; empty when it named none.
+    pub fields: &'a str,
+    /// The instant of the run that was the first to be refused this content, to the second; none when that was
+    /// before it was noted.
+    pub first: Option<Timestamp>,
+    /// The instant of the run that was the last.
+    pub last: Option<Timestamp>,
+    /// How many runs were refused this content.
+    pub tries: u32,
+    /// A person lets it go again, and it has not been accepted or refused since.
+    pub released: bool,
 }
 
 /// What a finished segment holds.
@@ -113,6 +128,20 @@ impl<'a> Entry<'a> {
     #[must_use]
     pub const fn key(key: &'a str) -> Self {
         Self { key, accepted: None, id: None, refused: None }
+    }
+}
+
+impl<'a> Refused<'a> {
+    /// A content that was refused once, nobody knows when.
+    #[must_use]
+    pub const fn new(fingerprint: Fingerprint, code: &'a str) -> Self {
+        Self { fingerprint, code, fields: "", first: None, last: None, tries: 1, released: false }
+    }
+
+    /// The same content was refused before: it has been refused since then, and once more.
+    #[must_use]
+    pub const fn after(self, before: &Self) -> Self {
+        Self { first: before.first, tries: self.tries.saturating_add(before.tries), ..self }
     }
 }
 
@@ -270,7 +299,10 @@ impl<R: Read> Reader<R> {
         }
         let version = u16::from_le_bytes([header[6], header[7]]);
         match version {
-            VERSION => Ok(()),
+            1..=VERSION => {
+                self.block.columns = if version == 1 { COLUMNS_1 } else { COLUMNS };
+                Ok(())
+            }
             0 => Err(damaged()),
             _ => Err(Failure::configuration(format!(
                 "a `segment` was written by a newer version of Backhaul (format {version}, this one reads {VERSION})"
@@ -362,7 +394,7 @@ impl<R: Read, I: Iterator<Item = Result<R, Failure>>> Segments<R, I> {
 }
 
 /// The version of the format this module writes, and the newest it reads.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 const HEADER: [u8; 8] = {
     let version = VERSION.to_le_bytes();
     [b'B', b'K', b'H', b'S', b'E', b'G', version[0], version[1]]
@@ -370,9 +402,9 @@ const HEADER: [u8; 8] = {
 /// Most rows of a block, and the size of its texts from which on it is closed.
 const BLOCK_ROWS: usize = 4096;
 const BLOCK_TEXT: usize = 256 << 10;
-/// Longest key, id or code; and what follows for the texts of a block.
+/// Longest key, id, code or list of fields; and what follows for the texts of a block.
 const MAX_TEXT: usize = 65_535;
-const MAX_BLOCK: usize = BLOCK_TEXT + 4 * MAX_TEXT;
+const MAX_BLOCK: usize = BLOCK_TEXT + 5 * MAX_TEXT;
 const LEVEL: i32 = 3;
 
 /// The columns of a block's text, in their order.
@@ -385,16 +417,22 @@ enum Column {
     IdShared,
     IdLength,
     Id,
-    Code,
-    CodeTable,
+    Refusal,
+    Refusals,
+    First,
+    Last,
+    Tries,
 }
-const COLUMNS: usize = 9;
+const COLUMNS: usize = 12;
+/// Columns of version 1.
+const COLUMNS_1: usize = 9;
 
 const ACCEPTED: u8 = 1;
 const ID: u8 = 2;
 /// The id is stored without its checksum.
 const ID_15: u8 = 4;
 const REFUSED: u8 = 8;
+const RELEASED: u8 = 16;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -417,21 +455,29 @@ struct Building {
     rows: usize,
     columns: [Vec<u8>; COLUMNS],
     fingerprints: Vec<u8>,
-    codes: Vec<String>,
+    refusals: Vec<Refusal>,
     key: String,
     id: String,
     packer: Option<zstd::bulk::Compressor<'static>>,
 }
 
+/// A code, and the fields that were named with it.
+struct Refusal {
+    code: String,
+    fields: String,
+}
+
 /// A block that is being read.
 #[derive(Default)]
 struct Block {
+    /// How many columns this version has.
+    columns: usize,
     left: usize,
     text: Vec<u8>,
     cursors: [Cursor; COLUMNS],
     fingerprints: Vec<u8>,
     fingerprint: Cursor,
-    codes: Vec<String>,
+    refusals: Vec<Refusal>,
     unpacker: Option<zstd::bulk::Decompressor<'static>>,
 }
 
@@ -445,7 +491,10 @@ struct Row {
     id: String,
     accepted: u64,
     refused: u64,
-    code: usize,
+    refusal: usize,
+    first: usize,
+    last: usize,
+    tries: u32,
 }
 
 /// What is left of a column.
@@ -493,10 +542,8 @@ impl Building {
             flags |= ID | self.push_id(id);
         }
         if let Some(refused) = entry.refused {
-            flags |= REFUSED;
-            self.fingerprints.extend_from_slice(&refused.fingerprint.0.to_le_bytes());
-            let number = self.intern(refused.code);
-            self.number(Column::Code, number);
+            flags |= REFUSED | if refused.released { RELEASED } else { 0 };
+            self.push_refused(&refused);
         }
         self.column(Column::Flags).push(flags);
         self.rows += 1;
@@ -513,14 +560,26 @@ impl Building {
         flag
     }
 
-    fn intern(&mut self, code: &str) -> usize {
-        if let Some(known) = self.codes.iter().position(|known| known == code) {
+    fn push_refused(&mut self, refused: &Refused<'_>) {
+        self.fingerprints.extend_from_slice(&refused.fingerprint.0.to_le_bytes());
+        let number = self.intern(refused.code, refused.fields);
+        self.number(Column::Refusal, number);
+        self.number(Column::First, seconds(refused.first));
+        self.number(Column::Last, seconds(refused.last));
+        self.number(Column::Tries, refused.tries as usize);
+    }
+
+    fn intern(&mut self, code: &str, fields: &str) -> usize {
+        let same = |known: &Refusal| known.code == code && known.fields == fields;
+        if let Some(known) = self.refusals.iter().position(same) {
             return known;
         }
-        self.number(Column::CodeTable, code.len());
-        self.column(Column::CodeTable).extend_from_slice(code.as_bytes());
-        self.codes.push(code.to_owned());
-        self.codes.len() - 1
+        for text in [code, fields] {
+            self.number(Column::Refusals, text.len());
+            self.column(Column::Refusals).extend_from_slice(text.as_bytes());
+        }
+        self.refusals.push(Refusal { code: code.to_owned(), fields: fields.to_owned() });
+        self.refusals.len() - 1
     }
 
     fn is_full(&self) -> bool {
@@ -544,7 +603,7 @@ impl Building {
         self.rows = 0;
         self.columns.iter_mut().for_each(Vec::clear);
         self.fingerprints.clear();
-        self.codes.clear();
+        self.refusals.clear();
         self.key.clear();
         self.id.clear();
     }
@@ -591,7 +650,7 @@ impl Block {
         let mut head = Cursor { at: 0, end: self.text.len() };
         self.left = head.number(&self.text)?;
         let mut lengths = [0; COLUMNS];
-        for length in &mut lengths {
+        for length in lengths.iter_mut().take(self.columns) {
             *length = head.number(&self.text)?;
         }
         for (cursor, length) in self.cursors.iter_mut().zip(lengths) {
@@ -601,17 +660,28 @@ impl Block {
         self.fingerprint = Cursor { at: 0, end: self.fingerprints.len() };
         let rows = (1..=BLOCK_ROWS).contains(&self.left);
         (rows && head.is_done() && self.text.len() == text_len).then_some(())?;
-        self.read_codes()
+        self.read_refusals()
     }
 
-    fn read_codes(&mut self) -> Option<()> {
-        self.codes.clear();
-        while !self.cursors[Column::CodeTable as usize].is_done() {
-            let length = self.number(Column::CodeTable)?;
-            let code = self.text(Column::CodeTable, length)?.to_owned();
-            self.codes.push(code);
+    fn read_refusals(&mut self) -> Option<()> {
+        self.refusals.clear();
+        while !self.cursors[Column::Refusals as usize].is_done() {
+            let code = self.counted(Column::Refusals)?;
+            let fields =
+                if self.is_first_version() { String::new() } else { self.counted(Column::Refusals)? };
+            self.refusals.push(Refusal { code, fields });
         }
         Some(())
+    }
+
+    const fn is_first_version(&self) -> bool {
+        self.columns == COLUMNS_1
+    }
+
+    /// A text after its length.
+    fn counted(&mut self, column: Column) -> Option<String> {
+        let length = self.number(column)?;
+        self.text(column, length).map(str::to_owned)
     }
 
     fn number(&mut self, column: Column) -> Option<usize> {
@@ -645,8 +715,7 @@ impl Row {
             self.decode_id(block, flags & ID_15 != 0)?;
         }
         if flags & REFUSED != 0 {
-            self.refused = block.fingerprint()?;
-            self.code = block.number(Column::Code).filter(|code| *code < block.codes.len())?;
+            self.decode_refused(block)?;
         }
         self.flags = flags;
         block.left -= 1;
@@ -684,14 +753,38 @@ impl Row {
         Some(())
     }
 
+    fn decode_refused(&mut self, block: &mut Block) -> Option<()> {
+        self.refused = block.fingerprint()?;
+        self.refusal = block.number(Column::Refusal).filter(|number| *number < block.refusals.len())?;
+        (self.first, self.last, self.tries) = (0, 0, 1);
+        if !block.is_first_version() {
+            self.first = block.number(Column::First)?;
+            self.last = block.number(Column::Last)?;
+            self.tries = block.number(Column::Tries)?.try_into().ok()?;
+        }
+        Some(())
+    }
+
+    fn refused<'a>(&self, block: &'a Block) -> Refused<'a> {
+        let Refusal { code, fields } = &block.refusals[self.refusal];
+        Refused {
+            fingerprint: Fingerprint(self.refused),
+            code,
+            fields,
+            first: instant(self.first),
+            last: instant(self.last),
+            tries: self.tries,
+            released: self.flags & RELEASED != 0,
+        }
+    }
+
     fn entry<'a>(&'a self, block: &'a Block) -> Entry<'a> {
         let has = |flag| self.flags & flag != 0;
         Entry {
             key: &self.key,
             accepted: has(ACCEPTED).then_some(Fingerprint(self.accepted)),
             id: has(ID).then_some(self.id.as_str()),
-            refused: has(REFUSED)
-                .then(|| Refused { fingerprint: Fingerprint(self.refused), code: &block.codes[self.code] }),
+            refused: has(REFUSED).then(|| self.refused(block)),
         }
     }
 }
@@ -743,8 +836,8 @@ pub(crate) fn without_checksum(id: &str) -> Option<&str> {
 }
 
 fn check_lengths(entry: &Entry<'_>) -> Result<(), Failure> {
-    let code = entry.refused.map_or("", |refused| refused.code);
-    if [entry.key, entry.id.unwrap_or_default(), code].iter().all(|text| text.len() <= MAX_TEXT) {
+    let (code, fields) = entry.refused.map_or(("", ""), |refused| (refused.code, refused.fields));
+    if [entry.key, entry.id.unwrap_or_default(), code, fields].iter().all(|text| text.len() <= MAX_TEXT) {
         return Ok(());
     }
     Err(Failure::bug("a `segment` was given a text longer than it can hold"))
@@ -768,6 +861,17 @@ fn shared_prefix(before: &str, text: &str) -> usize {
         shared -= 1;
     }
     shared
+}
+
+/// Whole seconds since 1970; 0 for an instant that is not known, or that no run can have.
+fn seconds(instant: Option<Timestamp>) -> usize {
+    let seconds = instant.map_or(0, Timestamp::as_second);
+    usize::try_from(seconds).ok().filter(|seconds| *seconds < 1 << 35).unwrap_or(0)
+}
+
+fn instant(seconds: usize) -> Option<Timestamp> {
+    let seconds = i64::try_from(seconds).ok().filter(|seconds| *seconds > 0)?;
+    Timestamp::from_second(seconds).ok()
 }
 
 fn push_number(bytes: &mut Vec<u8>, mut number: usize) {

@@ -9,7 +9,8 @@ use std::{
 use crate::{
     Failure,
     document::Chunk,
-    segment::{Entry, Reader, Segments, Summary, Writer},
+    held::Releases,
+    segment::{Entry, Reader, Refused, Segments, Summary, Writer},
 };
 
 /// Writes the next baseline of the key range that `chunk` owns to `out`.
@@ -19,7 +20,9 @@ use crate::{
 /// brought, in the order of the jobs: where two speak of one key, the later counts.
 ///
 /// An accepted record replaces what was known of its key. A refused one keeps what was accepted before and notes
-/// what was refused, so that it is held until it changes. One of which neither is said was removed. All inputs are streams; of each one block is in memory.
+/// what was refused, so that it is held until it changes; the same content refused again counts as one more try. One of
+/// which neither is said was removed. What `releases` name is marked, and is held no more until it was refused again.
+/// All inputs are streams; of each one block is in memory.
 ///
 /// # Errors
 /// [`crate::Class::Bug`] when a removed key or a delta is not the chunk's, a delta says both, or a key is both
@@ -29,6 +32,7 @@ pub fn settle_chunk<R: Read, W: Write>(
     baseline: impl Iterator<Item = Result<R, Failure>>,
     removed: impl Iterator<Item = Result<R, Failure>>,
     deltas: impl Iterator<Item = Result<R, Failure>>,
+    releases: &Releases,
     out: W,
 ) -> Result<(W, Summary), Failure> {
     let mut baseline = Segments::new(baseline);
@@ -52,7 +56,8 @@ pub fn settle_chunk<R: Read, W: Write>(
         key.push_str(next);
         let old = old.filter(|entry| entry.key == key);
         let gone = gone.is_some_and(|entry| entry.key == key);
-        if let Some(entry) = settle(chunk, &key, old, gone, news())? {
+        let released = old.map(|entry| released(entry, releases));
+        if let Some(entry) = settle(chunk, &key, released, gone, news())? {
             out.push(&entry)?;
         }
         let was_old = old.is_some();
@@ -66,6 +71,12 @@ pub fn settle_chunk<R: Read, W: Write>(
         deltas.iter_mut().filter(passed).try_for_each(Reader::step)?;
     }
     out.finish()
+}
+
+/// A refused row that a release names. It keeps its mark if this run learns nothing of it: then it goes with the next.
+fn released<'a>(entry: Entry<'a>, releases: &Releases) -> Entry<'a> {
+    let mark = |refused: Refused<'a>| Refused { released: releases.lets_go(entry.key, &refused), ..refused };
+    Entry { refused: entry.refused.map(mark), ..entry }
 }
 
 /// What is known of one key from now on.
@@ -94,9 +105,14 @@ fn settle<'a>(
 /// What is known of a key after what one job said of it; nothing when its record was removed.
 fn apply<'a>(known: Option<Entry<'a>>, news: Entry<'a>) -> Result<Option<Entry<'a>>, Failure> {
     let id = known.and_then(|known| known.id);
+    let before = known.and_then(|known| known.refused);
     match (news.accepted, news.refused) {
         (Some(_), None) => Ok(Some(Entry { id: news.id.or(id), ..news })),
-        (None, Some(_)) => Ok(Some(Entry { id, accepted: known.and_then(|known| known.accepted), ..news })),
+        (None, Some(refused)) => {
+            let same = before.filter(|before| before.fingerprint == refused.fingerprint);
+            let refused = Some(same.map_or(refused, |before| refused.after(&before)));
+            Ok(Some(Entry { id, accepted: known.and_then(|known| known.accepted), refused, ..news }))
+        }
         (None, None) => Ok(None),
         (Some(_), Some(_)) => Err(Failure::bug("a `delta` says of a key both accepted and refused")),
     }

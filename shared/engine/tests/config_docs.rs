@@ -107,7 +107,7 @@ and may quote the record. Each code has a class, and the class says what becomes
 
 - A row that **goes again** is sent in a later wave of the same run, at most `load.waves` in all.
 - A row that **goes with the next run** is not in the baseline, so the next run finds it changed.
-- A row that is **held** is not sent again before its content or the mapping changes.
+- A row that is **held** is not sent again before its content or the mapping changes, or a person releases it.
 
 A code that is not listed is taken for one of the class Data: its row is held and shown, rather than sent in vain
 by every run. The codes are those of the vendor's pages on

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{Cursor, Write},
 };
 
@@ -11,13 +11,15 @@ use backhaul_engine::{
     config::Operation,
     contract::ColumnKind,
     csv,
-    document::{Chunk, Examples, Mapped},
+    document::{Chunk, Examples, Mapped, Release, Which},
     fingerprint::Fingerprints,
+    held::Releases,
     map::{GROUP_BYTES, GROUPS, PIECE_BYTES, Piece, SAMPLES, map_chunk},
     mapping::{Assignment, Conversion, KeyRule, Mapping, Source, WhenNull},
     segment::{Entry, Reader, Refused, Writer},
 };
 use flate2::{Compression, write::GzEncoder};
+use jiff::Timestamp;
 use proptest::prelude::*;
 
 type Row = Vec<Option<String>>;
@@ -87,7 +89,7 @@ fn segment<'a>(entries: impl IntoIterator<Item = (&'a String, &'a Known)>) -> Ve
     let mut writer = Writer::new(Vec::new());
     for (key, known) in entries {
         let refused = known.refused.as_ref();
-        let refused = refused.map(|(hash, code)| Refused { fingerprint: Fingerprint(*hash), code });
+        let refused = refused.map(|(hash, code)| Refused::new(Fingerprint(*hash), code));
         let entry =
             Entry { key, accepted: known.accepted.map(Fingerprint), id: known.id.as_deref(), refused };
         writer.push(&entry).map_err(|_| "push").unwrap();
@@ -120,12 +122,23 @@ fn run_as(
     partitions: &[Vec<Row>],
     baseline: &[Vec<u8>],
 ) -> Result<(Mapped, Vec<Piece>), Failure> {
+    run_with(mapping, chunk, partitions, baseline, &Releases::default())
+}
+
+fn run_with(
+    mapping: &Mapping,
+    chunk: &Chunk,
+    partitions: &[Vec<Row>],
+    baseline: &[Vec<u8>],
+    releases: &Releases,
+) -> Result<(Mapped, Vec<Piece>), Failure> {
     let mut pieces = Vec::new();
     let mapped = map_chunk(
         mapping,
         chunk,
         partitions.iter().map(|rows| Ok(Cursor::new(packed(rows)))),
         baseline.iter().map(|bytes| Ok(bytes.as_slice())),
+        releases,
         &mut |piece| {
             pieces.push(piece);
             Ok(())
@@ -178,7 +191,7 @@ fn each_fate_has_its_place() {
     let (mapped, pieces) = run(&chunk(6), &[rows], &[segment(&baseline)]).unwrap();
 
     assert_eq!(text(&pieces, "upsert-000.csv"), "a,1.50,O'Brien,\"snow,flake\"\nc,2,#N/A,\"snow,flake\"\n");
-    assert_eq!(text(&pieces, "held-000.csv"), "key,code\ne,STRING_TOO_LONG\n");
+    assert_eq!(text(&pieces, "held-000.csv"), "key,code,fields,first,last,tries\ne,STRING_TOO_LONG,,,,1\n");
     let invalid = "key,code,field,reason\n\
         d,too_many_decimals,Amount__c,`Amount__c` has more than 2 digits after the point; round it in the model; \
         `Name` is longer than 8 characters\n\
@@ -200,6 +213,49 @@ fn each_fate_has_its_place() {
     assert_eq!(mapped.cleared, [("Name".to_owned(), 1)].into(), "of `c`, which was accepted before");
     let [added, changed, removed] = ["a", "c", "bb"].map(|key| vec![key.to_owned()]);
     assert_eq!(mapped.examples, Examples { added, changed, removed });
+}
+
+#[test]
+fn a_released_row_goes_and_one_that_was_mended_is_held_no_more() {
+    let header = "Key__c,Amount__c,Name,Source__c\n";
+    let hash = |key: &str| Fingerprints::under(header).of(format!("{key},,n,\"snow,flake\"").as_bytes()).0;
+    let refused = |key: &str, code: &str| Known {
+        accepted: None,
+        id: None,
+        refused: Some((hash(key), code.to_owned())),
+    };
+    let mended = Known { accepted: Some(hash("d")), ..refused("other", "A") };
+    let baseline: BTreeMap<String, Known> =
+        [("a", refused("a", "A")), ("b", refused("b", "B")), ("c", refused("c", "C")), ("d", mended)]
+            .map(|(key, known)| (key.to_owned(), known))
+            .into();
+    let set = |text: &str| BTreeSet::from([text.to_owned()]);
+    for (which, sent, held) in [
+        (vec![], "", "abc"),
+        (vec![Which::All], "abc", ""),
+        (vec![Which::Codes(set("B")), Which::Keys(set("c"))], "bc", "a"),
+        (vec![Which::Keys(set("d")), Which::Codes(set("b"))], "", "abc"),
+    ] {
+        let release = |rows| Release { at: Timestamp::UNIX_EPOCH, by: "test".to_owned(), rows };
+        let releases = Releases::of(&which.into_iter().map(release).collect::<Vec<_>>());
+        let rows = keyed(&["a", "b", "c", "d"]);
+        let (mapped, pieces) =
+            run_with(&mapping(), &chunk(4), &[rows], &[segment(&baseline)], &releases).unwrap();
+        let first_of = |file: &str, from: usize| -> String {
+            let piece = pieces.iter().find(|piece| piece.file == file);
+            let text = piece.map(|piece| String::from_utf8(piece.bytes.clone()).unwrap()).unwrap_or_default();
+            text.lines().skip(from).map(|line| line[..1].to_owned()).collect()
+        };
+        assert_eq!(
+            (first_of("upsert-000.csv", 0).as_str(), first_of("held-000.csv", 1).as_str()),
+            (sent, held)
+        );
+        assert_eq!((mapped.released, mapped.held), (sent.len() as u64, held.len() as u64));
+        assert_eq!(mapped.held_for.values().map(|held| held.rows).sum::<u64>(), mapped.held);
+        let mended = pieces.iter().find(|piece| piece.file == "mended-000.zst").unwrap();
+        let known = Known { accepted: Some(hash("d")), id: None, refused: None };
+        assert_eq!(entries(&mended.bytes), [("d".to_owned(), known)]);
+    }
 }
 
 /// Only a NULL that clears counts, and only where something may be lost.
@@ -432,7 +488,7 @@ fn rows_of_one_parent_stay_together_and_orphans_do_not() {
             _ => assert_eq!(*parents.entry(parent).or_insert(group), group),
         }
     }
-    let used: std::collections::BTreeSet<u32> = parents.values().copied().collect();
+    let used: BTreeSet<u32> = parents.values().copied().collect();
     assert_eq!((parents.len(), used.len()), (97, GROUPS as usize));
     assert!(orphans.iter().all(|rows| *rows > many / 3 / 16), "{orphans:?}");
 }

@@ -13,6 +13,7 @@ use backhaul_engine::{
     outcome::{ALREADY_THERE, Further, JoinInput, Outcomes, Output, Verdict, join},
     segment::{Entry, Reader, Writer},
 };
+use jiff::Timestamp;
 use proptest::prelude::*;
 
 #[derive(Debug, PartialEq, Clone)]
@@ -28,6 +29,8 @@ struct Joined {
     chunks: Vec<u32>,
     missing: String,
     again: BTreeMap<String, Vec<u8>>,
+    /// Of the refused, by key.
+    fields: BTreeMap<String, String>,
 }
 
 fn segment(keys: &[&str]) -> Vec<u8> {
@@ -49,8 +52,18 @@ fn rule(kind: ColumnKind, fold_case: bool) -> KeyRule {
 fn input(key: &KeyRule, operation: Operation, external_id: &str) -> JoinInput {
     let job = JobRef { wave: 1, job: 4 };
     let (key, external_id) = (key.clone(), external_id.to_owned());
-    JoinInput { job, operation, key, external_id, state: "JobComplete".to_owned(), removes: false }
+    JoinInput {
+        job,
+        operation,
+        key,
+        external_id,
+        state: "JobComplete".to_owned(),
+        removes: false,
+        instant: INSTANT,
+    }
 }
+
+const INSTANT: Timestamp = Timestamp::constant(1_767_225_600, 0);
 
 fn fragment(chunk: u32, number: usize) -> Fragment {
     Fragment {
@@ -88,7 +101,7 @@ fn csv_row(key: &str) -> String {
 
 fn written(outcomes: Outcomes, sent: &[(u32, &[&str])], further: Further) -> Result<Joined, Failure> {
     let (mut news, mut chunks, mut missing) = (BTreeMap::new(), Vec::new(), String::new());
-    let mut again = BTreeMap::new();
+    let (mut again, mut fields) = (BTreeMap::new(), BTreeMap::new());
     let uploads = uploads(sent);
     let uploads = uploads.iter().map(|bytes| Ok(bytes.as_slice()));
     let collected = outcomes.write(further, uploads, &mut |output| {
@@ -102,6 +115,9 @@ fn written(outcomes: Outcomes, sent: &[(u32, &[&str])], further: Further) -> Res
                     let said = match (entry.accepted, entry.refused) {
                         (Some(accepted), None) => News::Accepted(accepted.0, entry.id.map(str::to_owned)),
                         (None, Some(refused)) => {
+                            assert_eq!((refused.first, refused.last), (Some(INSTANT), Some(INSTANT)));
+                            assert_eq!((refused.tries, refused.released), (1, false));
+                            fields.insert(entry.key.to_owned(), refused.fields.to_owned());
                             News::Refused(refused.fingerprint.0, refused.code.to_owned())
                         }
                         _ => panic!("a delta says one thing"),
@@ -114,7 +130,8 @@ fn written(outcomes: Outcomes, sent: &[(u32, &[&str])], further: Further) -> Res
     })?;
     let rows = collected.accepted() + collected.rejected_rows() + collected.unprocessed + collected.missing;
     assert_eq!(rows, collected.sent);
-    Ok(Joined { collected, news, chunks, missing, again })
+    assert_eq!(collected.held, fields.len() as u64);
+    Ok(Joined { collected, news, chunks, missing, again, fields })
 }
 
 fn text(sent: &[&str], files: [&str; 3]) -> Joined {
@@ -347,6 +364,7 @@ fn a_value_in_a_message_is_never_taken_for_a_field() {
     ] {
         let joined = text(&["a"], ["", &failed(&[("a", error)]), ""]);
         assert_eq!(joined.collected.samples[0].field.as_deref(), field, "{error}");
+        assert_eq!(joined.fields["a"], field.unwrap_or_default(), "{error}");
     }
 }
 
@@ -360,6 +378,38 @@ fn samples_are_few_and_do_not_depend_on_the_order() {
     let backward = text(&sent, ["", &failed(&rows), ""]).collected;
     assert_eq!(forward, backward);
     assert_eq!((forward.samples.len(), forward.rejected["STRING_TOO_LONG"]), (5, 100));
+}
+
+#[test]
+fn each_held_row_keeps_the_fields_that_were_named_for_it() {
+    let joined = text(
+        &["a", "b", "c"],
+        [
+            "",
+            &failed(&[
+                ("a", "STRING_TOO_LONG:x:Name --"),
+                ("b", "STRING_TOO_LONG:x:Phone__c, Name --"),
+                ("c", "STRING_TOO_LONG:x:--"),
+            ]),
+            "",
+        ],
+    );
+    let fields: Vec<_> = joined.fields.values().map(String::as_str).collect();
+    assert_eq!(fields, ["Name", "Phone__c, Name", ""]);
+    assert_eq!(joined.collected.rejected["STRING_TOO_LONG"], 3);
+}
+
+/// A job of rows that are each refused for another reason: the table of reasons stays small, and the counts right.
+#[test]
+fn reasons_without_end_are_counted_all_the_same() {
+    let keys: Vec<String> = (0..6000).map(|n| format!("k{n:04}")).collect();
+    let sent: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let errors: Vec<String> = (0..6000).map(|n| format!("CODE_{}:x:F{n}__c --", n % 1500)).collect();
+    let rows: Vec<_> = sent.iter().zip(&errors).map(|(key, error)| (*key, error.as_str())).collect();
+    let joined = text(&sent, ["", &failed(&rows), ""]);
+    let Collected { rejected, held, .. } = &joined.collected;
+    assert_eq!((rejected.values().sum::<u64>(), *held, rejected.len()), (6000, 6000, 1001));
+    assert_eq!((joined.fields["k0000"].as_str(), joined.fields["k5999"].as_str()), ("F0__c", ""));
 }
 
 /// The rows of the fragments that go again, and the keys beside them.

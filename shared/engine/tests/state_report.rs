@@ -8,7 +8,8 @@ use backhaul_engine::{
     JobRef, RunId, RunRef,
     config::{Api, Operation, Quota},
     document::{
-        Again, Approval, Collected, Examples, Failed, Judged, Mapped, Mode, Prediction, Rail, Sample, Stopped,
+        Again, Approval, Collected, Examples, Failed, HeldFor, Judged, Mapped, Mode, Prediction, Rail,
+        Sample, Stopped,
     },
     quota::{Allowance, Limits},
     report::{FieldChange, Input, JobOutcome, Preview, Report, Verdict},
@@ -193,6 +194,36 @@ fn a_run_with_rejections() {
       held          runs/customers/20261121T000300Z/mapped/<chunk>/held-*.csv
       rejected      runs/customers/20261121T000300Z/results/<job>/failed.csv
     "#);
+}
+
+/// What a person has to know of held rows in ten seconds.
+#[test]
+fn held_rows_are_told_by_reason() {
+    let (mut totals, mut jobs) = troubled();
+    let since = |text: &str| Some(text.parse().unwrap());
+    let held = |rows, first| HeldFor { rows, first };
+    totals.held_for = BTreeMap::from([
+        ("STRING_TOO_LONG".to_owned(), held(1, since("2026-11-01T04:00:00Z"))),
+        ("INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST".to_owned(), held(9, since("2026-10-02T00:00:00Z"))),
+        ("DUPLICATE_VALUE".to_owned(), held(2, None)),
+    ]);
+    totals.released = 4;
+    jobs[0].collected.held = 60;
+    let text = report(Mode::Run, &totals, &jobs, None).to_text();
+    assert!(text.lines().all(|line| line.chars().count() <= 88), "{text}");
+    insta::assert_snapshot!(text.split("\n\n").find(|part| part.starts_with("HELD")).unwrap(), @r"
+    HELD: NOT SENT AGAIN UNTIL THEY CHANGE, OR ARE RELEASED
+                9  INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST, since 2026-10-02 00:00
+                   the value is not one of the picklist, or not for this record type
+                2  DUPLICATE_VALUE, since it is not known when
+                   another record has the same value in a unique field
+                1  STRING_TOO_LONG, since 2026-11-01 04:00
+                   the text is longer than the field
+               60  rejected in this run, and held from now on
+                4  refused before and released: they go again
+      Which they are, and how to release them:
+        backhaul held customers
+    ");
 }
 
 #[test]

@@ -6,25 +6,62 @@ use backhaul_engine::{
     Class, Failure, Fingerprint,
     segment::{Entry, Reader, Refused, Segments, Summary, Writer},
 };
+use jiff::Timestamp;
 use proptest::prelude::*;
 
-type Owned = (String, Option<u64>, Option<String>, Option<(u64, String)>);
+type Owned = (String, Option<u64>, Option<String>, Option<Refusal>);
+
+/// As [`Refused`], with instants as seconds.
+#[derive(Clone, Debug, PartialEq)]
+struct Refusal {
+    fingerprint: u64,
+    code: String,
+    fields: String,
+    first: Option<i64>,
+    last: Option<i64>,
+    tries: u32,
+    released: bool,
+}
+
+impl Refusal {
+    fn of(refused: Refused<'_>) -> Self {
+        Self {
+            fingerprint: refused.fingerprint.0,
+            code: refused.code.to_owned(),
+            fields: refused.fields.to_owned(),
+            first: refused.first.map(Timestamp::as_second),
+            last: refused.last.map(Timestamp::as_second),
+            tries: refused.tries,
+            released: refused.released,
+        }
+    }
+
+    fn entry(&self) -> Refused<'_> {
+        let instant = |seconds: Option<i64>| seconds.map(|seconds| Timestamp::from_second(seconds).unwrap());
+        Refused {
+            fields: &self.fields,
+            first: instant(self.first),
+            last: instant(self.last),
+            tries: self.tries,
+            released: self.released,
+            ..Refused::new(Fingerprint(self.fingerprint), &self.code)
+        }
+    }
+}
 
 fn owned(entry: Entry<'_>) -> Owned {
     (
         entry.key.to_owned(),
         entry.accepted.map(|fingerprint| fingerprint.0),
         entry.id.map(str::to_owned),
-        entry.refused.map(|refused| (refused.fingerprint.0, refused.code.to_owned())),
+        entry.refused.map(Refusal::of),
     )
 }
 
 fn write(rows: &[Owned]) -> (Vec<u8>, Summary) {
     let mut writer = Writer::new(Vec::new());
     for (key, accepted, id, refused) in rows {
-        let refused = refused
-            .as_ref()
-            .map(|(fingerprint, code)| Refused { fingerprint: Fingerprint(*fingerprint), code });
+        let refused = refused.as_ref().map(Refusal::entry);
         let entry = Entry { key, accepted: accepted.map(Fingerprint), id: id.as_deref(), refused };
         writer.push(&entry).unwrap();
     }
@@ -43,10 +80,27 @@ fn read(bytes: &[u8]) -> Result<Vec<Owned>, Failure> {
 fn rows() -> impl Strategy<Value = Vec<Owned>> {
     let id =
         prop_oneof!["[0-9a-zA-Z]{15}", "[0-9a-zA-Z]{18}", Just("0015e00000abcDEAAY".to_owned()), ".{0,5}"];
-    let refused = (any::<u64>(), "[A-Z_]{0,12}");
+    let instant = || prop::option::of(1..1_i64 << 35);
+    let refused =
+        (any::<u64>(), "[A-Z_]{0,2}", "[A-Z, ]{0,2}", instant(), instant(), any::<u32>(), any::<bool>())
+            .prop_map(|(fingerprint, code, fields, first, last, tries, released)| Refusal {
+                fingerprint,
+                code,
+                fields,
+                first,
+                last,
+                tries,
+                released,
+            });
     let value = (any::<Option<u64>>(), prop::option::of(id), prop::option::of(refused));
     prop::collection::btree_map("[aé]{0,2}[0-9a-cß漢]{0,6}", value, 0..200)
         .prop_map(|map| map.into_iter().map(|(key, (a, i, r))| (key, a, i, r)).collect())
+}
+
+fn refusal(n: u64) -> Refusal {
+    let code = "DUPLICATE_VALUE".to_owned();
+    let (first, last) = (Some(1_767_225_600), Some(1_767_229_200));
+    Refusal { fingerprint: n, code, fields: "Email__c".to_owned(), first, last, tries: 2, released: false }
 }
 
 /// Keys of 15 characters whose digits are spread, and nothing compressible besides.
@@ -94,7 +148,7 @@ fn any_damaged_byte_and_any_cut_is_an_error() {
     let mut rows = customers(4500);
     for (n, row) in rows.iter_mut().enumerate().step_by(3) {
         row.2 = Some(format!("0015e{n:010}"));
-        row.3 = Some((n as u64, "DUPLICATE_VALUE".to_owned()));
+        row.3 = Some(refusal(n as u64));
     }
     let (bytes, _) = write(&rows);
     assert!(read(&bytes).is_ok());
@@ -125,12 +179,60 @@ fn a_reader_that_failed_goes_on_failing() {
 #[test]
 fn a_newer_version_is_named_as_such() {
     let (mut bytes, _) = write(&customers(1));
-    bytes[6] = 2;
+    bytes[6] = 3;
     let failure = read(&bytes).unwrap_err();
     assert_eq!(failure.class, Class::Configuration);
     assert!(failure.message.contains("written by a newer version"), "{failure}");
     assert_eq!(read(b"id,name\n1,x\n").unwrap_err().class, Class::Bug);
     assert_eq!(read(b"").unwrap_err().class, Class::Bug);
+}
+
+/// Written by version 1: ten rows, of which every third was refused, with two codes.
+const VERSION_1: &str = "\
+    424b485345470100760000006c000000700000008eb2387de92cbbb228b52ffd20761d030044050a0a0a0a0d05051304\
+    200f01070907010003044b303030313233343536373839000e0e0e0e0f30303135653032343638000100010f53545249\
+    4e475f544f4f5f4c4f4e470f4455504c49434154455f56414c55450500a04a10022802475882b2040000000000000000\
+    640000000000000001000000000000000200000000000000030000000000000067000000000000000400000000000000\
+    050000000000000006000000000000006a00000000000000070000000000000008000000000000000900000000000000\
+    6d00000000000000000000000a00000000000000da769d4381c25da2";
+
+#[test]
+fn what_the_first_version_wrote_is_read() {
+    let bytes: Vec<u8> = (0..VERSION_1.len() / 2)
+        .map(|place| u8::from_str_radix(&VERSION_1[2 * place..2 * place + 2], 16).unwrap())
+        .collect();
+    let expected: Vec<Owned> = (0..10_u64)
+        .map(|n| {
+            let id = (n % 2 == 0).then(|| format!("0015e{n:010}AAA"));
+            let code = if n % 2 == 0 { "STRING_TOO_LONG" } else { "DUPLICATE_VALUE" };
+            let refused = (n % 3 == 0).then(|| Refusal::of(Refused::new(Fingerprint(100 + n), code)));
+            (format!("K{n:03}"), Some(n), id, refused)
+        })
+        .collect();
+    assert_eq!(read(&bytes).unwrap(), expected);
+    let (rewritten, _) = write(&expected);
+    assert_eq!((rewritten[6], read(&rewritten).unwrap()), (2, expected));
+    for at in 0..bytes.len() {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1;
+        assert!(read(&damaged).is_err(), "byte {at}");
+    }
+}
+
+#[test]
+fn a_refused_row_takes_few_bytes_more() {
+    let size = |refused: fn(u64) -> Option<Refusal>| {
+        let mut rows = customers(20_000);
+        rows.iter_mut().zip(0..).for_each(|(row, n)| row.3 = refused(n));
+        write(&rows).0.len()
+    };
+    let (none, all) = (size(|_| None), size(|n| Some(refusal(n))));
+    assert!(
+        (all - none) / 20_000 < 9,
+        "{} bytes for each, of which 8 are its fingerprint",
+        (all - none) / 20_000
+    );
+    assert_eq!(size(|_| None), none);
 }
 
 #[test]

@@ -26,6 +26,7 @@ mod directory;
 pub mod journal;
 mod json;
 pub mod lease;
+pub mod release;
 #[cfg(feature = "s3")]
 mod s3;
 mod stream;

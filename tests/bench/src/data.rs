@@ -24,6 +24,7 @@ use engine::{
     config::Sync,
     contract::{Column, Objects},
     document::{Chunk, Mapped, PlannedJob, Scan, SegmentRef},
+    held::Releases,
     map::{Piece, map_chunk},
     mapping::Mapping,
     segment::{Entry, Reader, Writer},
@@ -119,7 +120,7 @@ impl Data {
             chunk.partitions.iter().map(|&number| self.open(&partition_name(version, number as usize)));
         let segments: Vec<&SegmentRef> = baseline.iter().filter(|segment| chunk.overlaps(segment)).collect();
         let baseline = segments.iter().map(|segment| self.open(&segment.object));
-        map_chunk(mapping, chunk, partitions, baseline, emit)
+        map_chunk(mapping, chunk, partitions, baseline, &Releases::default(), emit)
     }
 
     /// Makes all files. What was begun before is written anew.

@@ -11,12 +11,14 @@ use engine::{
     config::Operation,
     document::{PlannedJob, SegmentRef},
     fingerprint::Fingerprints,
+    held::Releases,
     map::Piece,
     outcome::{self, Further, JoinInput, Output},
     partition::Rows,
     settle::settle_chunk,
 };
 use flate2::bufread::MultiGzDecoder;
+use jiff::Timestamp;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
@@ -134,6 +136,7 @@ pub fn diff(data: &Data, out: &Path) -> io::Result<Changes> {
             known.map(|segment| data.open(&segment.object)),
             open(|file| file.starts_with("removed-")),
             open(|file| file.ends_with(".sent.zst")),
+            &Releases::default(),
             File::create(place("next.zst"))?,
         )
         .map_err(io::Error::other)?;
@@ -157,6 +160,7 @@ pub fn join(data: &Data, out: &Path) -> io::Result<u64> {
             external_id: KEY_FIELD.to_owned(),
             state: "JobComplete".to_owned(),
             removes: false,
+            instant: Timestamp::UNIX_EPOCH,
         };
         let sent = job.fragments.into_iter().map(|fragment| {
             let file = data.open(&sent_name(fragment.chunk, &fragment.sent_file()))?;

@@ -314,7 +314,7 @@ async fn what_a_newer_version_wrote_is_replaced_by_nothing() {
         world.run("customers", FIRST).await.unwrap();
         let place = world.bucket().join("syncs/customers").join(document);
         let text = std::fs::read_to_string(&place).unwrap();
-        let newer = text.replace(r#""format": 1,"#, r#""format": 9, "not_to_be_lost": true,"#);
+        let newer = text.replace(r#""format": 2,"#, r#""format": 9, "not_to_be_lost": true,"#);
         assert_ne!(newer, text);
         std::fs::write(&place, &newer).unwrap();
         let failure = world.run("customers", SECOND).await.unwrap_err();

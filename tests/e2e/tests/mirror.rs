@@ -170,7 +170,7 @@ async fn removals_go_last_and_a_plan_shows_them() {
     assert_eq!(turns, [(0, false, 1), (1, true, 7)]);
     assert_eq!(plan.removal.unwrap().header, "Id\n");
     assert_eq!(world.org.count("Account"), 150);
-    let text = report(&world, 1).await.to_text();
+    let text = world.document::<Report>(&layout::preview_json(&planned)).await.to_text();
     assert!(text.contains("no longer in the model") && text.contains("8  to be sent"), "{text}");
 }
 

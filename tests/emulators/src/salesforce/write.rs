@@ -211,8 +211,11 @@ impl Database {
         {
             if carries(object, chunk.operation, row, refusal) {
                 refusal.times = refusal.times.saturating_sub(u32::from(refusal.times < u32::MAX));
+                // A validation rule is placed at the field it is about.
+                let at_field = refusal.code == "FIELD_CUSTOM_VALIDATION_EXCEPTION";
+                let fields = at_field.then(|| refusal.field.clone()).into_iter().collect();
                 let code = Cow::Owned(refusal.code.clone());
-                return Err(RowError { code, message: refusal.message.clone(), fields: Vec::new() });
+                return Err(RowError { code, message: refusal.message.clone(), fields });
             }
         }
         Ok(())
