@@ -5,10 +5,10 @@ use engine::{
     config::Sync,
     contract::Objects,
     cursor,
-    document::{Base, Described, Head, Run, Watermark, from_bytes},
+    document::{Base, Described, Mode, Run, Watermark},
     layout,
 };
-use store::Store;
+use store::{Store, baseline};
 
 /// The frozen beginnings of a run.
 pub(crate) struct Prepared {
@@ -34,7 +34,7 @@ pub(crate) async fn prepare(
     run: &RunRef,
     frozen: Run,
 ) -> Result<Prepared, Failure> {
-    freeze_base(store, run).await?;
+    freeze_base(store, run, frozen.mode).await?;
     let base: Base = store.require(&layout::base(run)).await?;
     let objects = described(store, salesforce, run, &frozen).await?;
     let holds_for = cursor::holds_for(&frozen.sync, &objects);
@@ -43,19 +43,15 @@ pub(crate) async fn prepare(
 }
 
 /// The head as it is now, once: the run commits only over this one.
-async fn freeze_base(store: &Store, run: &RunRef) -> Result<(), Failure> {
+async fn freeze_base(store: &Store, run: &RunRef, mode: Mode) -> Result<(), Failure> {
     let place = layout::base(run);
     if store.exists(&place).await? {
         return Ok(());
     }
-    let head_place = layout::head(&run.sync);
-    let base = match store.get(&head_place).await? {
-        None => Base { version: None, head: Head::default() },
-        Some(object) => {
-            let head: Head = from_bytes(&head_place, &object.bytes)?;
-            head.format.require_known(&head_place)?;
-            Base { version: Some(object.version.0), head }
-        }
+    let base = match mode {
+        Mode::Run | Mode::Plan => baseline::current(store, &run.sync).await?,
+        Mode::Rebuild => baseline::remaining(store, &run.sync).await?,
+        Mode::RebuildAll => baseline::nothing(store, &run.sync).await?,
     };
     store.create_json(&place, &base).await?;
     Ok(())

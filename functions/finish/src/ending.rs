@@ -2,7 +2,9 @@
 
 use engine::{
     Failure, JobRef, RunRef,
-    document::{Approval, Chunk, Collected, Failed, JobEnd, Mapped, Mode, Plan, Prediction, Run, Sample},
+    document::{
+        Approval, Base, Chunk, Collected, Failed, JobEnd, Mapped, Mode, Plan, Prediction, Run, Sample,
+    },
     layout,
     quota::Limits,
     report::{Input, JobOutcome, Preview, Report},
@@ -119,6 +121,8 @@ pub(crate) async fn add_up(store: &Store, run: &RunRef, failed: Option<&Failed>)
     let jobs = jobs(store, run, &plans).await?;
     let stopped =
         stop::stopped(&run.run, totals.sent() + totals.removing, jobs.iter().map(|job| &job.collected));
+    // A run may have failed before it had one.
+    let base: Option<Base> = store.get_json(&layout::base(run)).await?;
     let released: Option<Approval> = store.get_json(&layout::released(run)).await?;
     Ok(Report::new(&Input {
         run,
@@ -137,6 +141,7 @@ pub(crate) async fn add_up(store: &Store, run: &RunRef, failed: Option<&Failed>)
         preview: preview.as_ref(),
         totals: &totals,
         jobs: &jobs,
+        left_out: base.as_ref().map_or(&[], |base| &base.left_out),
         failure: failed,
     }))
 }

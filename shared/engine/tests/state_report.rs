@@ -48,6 +48,7 @@ fn report_of<'a>(
         guard: &[],
         released: None,
         preview: None,
+        left_out: &[],
         totals,
         jobs,
         failure: None,
