@@ -386,8 +386,8 @@ impl Report {
         let kind = match self.mode {
             Mode::Run => "",
             Mode::Plan => " (plan only)",
-            Mode::Rebuild => " (rebuild of the baseline)",
-            Mode::RebuildAll => " (rebuild of all of the baseline)",
+            Mode::Rebuild => " (rebuild)",
+            Mode::RebuildAll => " (rebuild of everything)",
         };
         page.line(&format!(
             "run {}{kind}, started {}, took {}",
@@ -404,10 +404,10 @@ impl Report {
                 "Nothing was sent. A guard rail stops this plan: see below."
             }
             Verdict::Green if self.mode.asks() => {
-                "Nothing was sent. The baseline knows again what the org holds, and nothing needs a person."
+                "Nothing was sent. The baseline knows every row again, and nothing needs a person."
             }
             Verdict::Attention if self.mode.asks() => {
-                "Nothing was sent. The baseline knows again what the org holds; of the other rows see below."
+                "Nothing was sent. The baseline knows again what the org has; see below for the rest."
             }
             Verdict::Green if self.mode == Mode::Plan => "Nothing was sent. Every row is accounted for.",
             Verdict::Attention if self.mode == Mode::Plan => {
