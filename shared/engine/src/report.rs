@@ -387,7 +387,7 @@ impl Report {
             Mode::Run => "",
             Mode::Plan => " (plan only)",
             Mode::Rebuild => " (rebuild)",
-            Mode::RebuildAll => " (rebuild of everything)",
+            Mode::RebuildAll => " (rebuild, all)",
         };
         page.line(&format!(
             "run {}{kind}, started {}, took {}",
