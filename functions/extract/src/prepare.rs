@@ -49,12 +49,20 @@ async fn freeze_base(store: &Store, run: &RunRef, mode: Mode) -> Result<(), Fail
         return Ok(());
     }
     let base = match mode {
-        Mode::Run | Mode::Plan => baseline::current(store, &run.sync).await?,
+        Mode::Run | Mode::Plan => whole(store, run).await?,
         Mode::Rebuild => baseline::remaining(store, &run.sync).await?,
         Mode::RebuildAll => baseline::nothing(store, &run.sync).await?,
     };
     store.create_json(&place, &base).await?;
     Ok(())
+}
+
+/// The head with all of its segments. They are read here as well as by Map, so that a damaged one is told before the
+/// warehouse is asked, and as the failure of the execution: that of a child would not say which it is.
+async fn whole(store: &Store, run: &RunRef) -> Result<Base, Failure> {
+    let base = baseline::current(store, &run.sync).await?;
+    baseline::require_whole(store, &run.sync, &base.head.segments).await?;
+    Ok(base)
 }
 
 async fn described(

@@ -48,6 +48,36 @@ pub(crate) fn quoted(out: &mut Vec<u8>, mut text: &[u8]) {
     out.push(b'"');
 }
 
+/// Appends the first `length` bytes of `tail`. Most are short: a copy of a fixed size needs no call, and what
+/// was copied too much is taken back.
+#[inline]
+pub(crate) fn copy(out: &mut Vec<u8>, tail: &[u8], length: usize) {
+    const SHORT: usize = 48;
+    match tail.first_chunk::<SHORT>() {
+        Some(short) if length <= SHORT => {
+            let end = out.len() + length;
+            out.extend_from_slice(short);
+            out.truncate(end);
+        }
+        _ => out.extend_from_slice(&tail[..length]),
+    }
+}
+
+/// Appends a cell without quotes in quotes.
+pub(crate) fn quoted_as_is(out: &mut Vec<u8>, text: &[u8]) {
+    out.push(b'"');
+    out.extend_from_slice(text);
+    out.push(b'"');
+}
+
+/// Appends in quotes a cell in which a backslash stands before every quote, and nowhere else. A quote is doubled
+/// in CSV, so a quote in the place of the backslash is all it takes.
+pub(crate) fn quoted_escaped(out: &mut Vec<u8>, text: &[u8]) {
+    out.push(b'"');
+    out.extend(text.iter().map(|byte| if *byte == b'\\' { b'"' } else { *byte }));
+    out.push(b'"');
+}
+
 fn needs_quotes(text: &[u8]) -> bool {
     has_outer_blank(text)
         || text.iter().fold(false, |found, b| found | matches!(b, b',' | b'"' | b'\r' | b'\n'))

@@ -287,6 +287,9 @@ pub struct Mapped {
     /// Cells that are sent as NULL in records accepted before, by field.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub cleared: BTreeMap<String, u64>,
+    /// Cells that are sent with a value, by field.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub set: BTreeMap<String, u64>,
     /// A few keys of what would change, for the preview of a plan.
     #[serde(default)]
     pub examples: Examples,

@@ -131,6 +131,8 @@ struct Pending {
     group: u32,
     /// The assignments that clear their field, by place.
     cleared: Vec<usize>,
+    /// The assignments that leave their field as it is, by place.
+    kept: Vec<usize>,
     faults: Vec<Fault>,
 }
 
@@ -240,6 +242,7 @@ impl Pending {
         self.csv.clear();
         self.faults.clear();
         self.cleared.clear();
+        self.kept.clear();
         self.group = 0;
         for (place, assignment) in mapping.assignments.iter().enumerate() {
             if place > 0 {
@@ -253,11 +256,13 @@ impl Pending {
             if row.is_broken(index) {
                 let reason = "holds half of a surrogate pair";
                 self.fault("broken_text", &assignment.header, reason);
-            } else if let Err(fault) = value::write(assignment, row.cell(index), &mut self.csv) {
+            } else if let Err(fault) = value::write_of(assignment, row, &mut self.csv) {
                 self.faults.push(fault);
             }
-            if self.csv[start..] == *NULL.as_bytes() {
-                self.cleared.push(place);
+            match &self.csv[start..] {
+                b"" => self.kept.push(place),
+                cell if cell == NULL.as_bytes() => self.cleared.push(place),
+                _ => {}
             }
             if place == 0 && self.faults.is_empty() {
                 self.check_key(&assignment.header, mapping.operation);
@@ -380,6 +385,8 @@ struct Output<'a> {
     mapped: Mapped,
     /// Cells that clear their field in records accepted before, by the place of the assignment.
     cleared: Vec<u64>,
+    /// Cells of rows that are sent without a value, by the place of the assignment.
+    valueless: Vec<u64>,
     /// The fragments being filled: one, or one for each group, and the last for removals.
     open: Vec<Open>,
     removals: Option<Removals>,
@@ -448,6 +455,7 @@ impl<'a> Output<'a> {
             all: mapping.send == Selection::All,
             mapped: Mapped::default(),
             cleared: vec![0; mapping.assignments.len()],
+            valueless: vec![0; mapping.assignments.len()],
             open: groups.map(|group| Open::new(group, false)).chain([Open::new(0, true)]).collect(),
             removals: mapping.removal.as_ref().map(|removal| Removals::new(removal, &mapping.key)),
             limit,
@@ -496,6 +504,9 @@ impl<'a> Output<'a> {
         }
         for &place in row.cleared.iter().filter(|_| accepted_before) {
             self.cleared[place] += 1;
+        }
+        for &place in row.cleared.iter().chain(&row.kept) {
+            self.valueless[place] += 1;
         }
     }
 
@@ -611,8 +622,13 @@ impl<'a> Output<'a> {
         self.close_removed()?;
         self.invalid.close(self.emit)?;
         self.held.close(self.emit)?;
-        let fields = self.assignments.iter().map(|assignment| assignment.header.clone());
-        self.mapped.cleared = fields.zip(self.cleared).filter(|(_, cells)| *cells > 0).collect();
+        let by_field = |cells: Vec<u64>| {
+            let fields = self.assignments.iter().map(|assignment| assignment.header.clone());
+            fields.zip(cells).filter(|(_, cells)| *cells > 0).collect()
+        };
+        let sent = self.mapped.sent();
+        self.mapped.set = by_field(self.valueless.iter().map(|cells| sent - cells).collect());
+        self.mapped.cleared = by_field(self.cleared);
         Ok(self.mapped)
     }
 }

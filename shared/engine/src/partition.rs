@@ -7,12 +7,19 @@
 //!
 //! <https://docs.snowflake.com/en/developer-guide/sql-api/handling-responses>
 
-use std::io::{self, BufReader, Chain, Cursor, Read};
+mod blocks;
+
+use std::{
+    cell::{Cell, OnceCell},
+    io::{self, BufReader, Chain, Cursor, Read},
+};
 
 use flate2::bufread::MultiGzDecoder;
-use memchr::{memchr, memchr2};
+use memchr::memchr;
+use simdutf8::compat::from_utf8;
 
 use crate::{Class, Failure, document::Scan};
+use blocks::Blocks;
 
 /// Bytes of decoded text that are held at once, as long as every row fits.
 pub const WINDOW: usize = 256 * 1024;
@@ -31,18 +38,53 @@ pub struct Rows<R> {
     /// Cells of the first row, and so of every row.
     width: Option<usize>,
     spans: Vec<Span>,
-    /// The cells of the current row that hold escapes, decoded, one after the other.
+    /// The cells of the current row that hold escapes of other characters than quotes, decoded, one after
+    /// the other.
     decoded: String,
+    lazy: Lazy,
 }
 
 /// A row of a partition.
 #[derive(Clone, Copy)]
 pub struct Row<'a> {
-    text: &'a str,
+    /// UTF-8.
+    text: &'a [u8],
     decoded: &'a str,
+    lazy: &'a Lazy,
     spans: &'a [Span],
     /// Some cell is broken.
     broken: bool,
+}
+
+/// A cell as it stands in the partition, with what is known of it.
+#[derive(Clone, Copy)]
+pub(crate) enum Raw<'a> {
+    /// NULL.
+    Null,
+    /// Text without escapes, commas and control characters: the first `length` bytes. What follows them is
+    /// the rest of the row, and no digit.
+    Clean { tail: &'a [u8], length: usize },
+    /// The same, but with commas.
+    Commas(&'a [u8]),
+    /// Text without control characters in which every backslash stands before a quote.
+    Quotes(&'a [u8]),
+    /// Anything else; there may be no such cell.
+    Other,
+}
+
+/// The cells of a row whose only escapes are those of quotes, without them: made when one is asked for.
+#[derive(Default)]
+struct Lazy {
+    made: OnceCell<Unquoted>,
+    /// What was made for a row before, for its memory.
+    spare: Cell<Unquoted>,
+}
+
+/// Texts one after the other, and where the text of each cell is.
+#[derive(Default)]
+struct Unquoted {
+    text: String,
+    places: Vec<(usize, usize)>,
 }
 
 /// Reads a partition to its end, so that truncation and damage are found while it can still be
@@ -78,6 +120,7 @@ impl<R: Read> Rows<R> {
             width: None,
             spans: Vec::new(),
             decoded: String::new(),
+            lazy: Lazy::default(),
         }
     }
 
@@ -93,12 +136,17 @@ impl<R: Read> Rows<R> {
         match self.advance() {
             Ok(None) => Ok(None),
             Ok(Some(range)) => {
-                let text = std::str::from_utf8(&self.window.buffer[range])
-                    .map_err(|_| self.damage("is not UTF-8"))?;
+                let known = range.end <= self.window.valid;
+                let text = &self.window.buffer[range];
+                if !known && from_utf8(text).is_err() {
+                    return Err(self.damage("is not UTF-8"));
+                }
                 let whole = decode(text, &mut self.spans, &mut self.decoded)
                     .map_err(|problem| damaged(self.count, problem))?;
                 self.count += 1;
-                Ok(Some(Row { text, decoded: &self.decoded, spans: &self.spans, broken: !whole }))
+                self.lazy.reset();
+                let (decoded, lazy, spans) = (&self.decoded, &self.lazy, &self.spans);
+                Ok(Some(Row { text, decoded, lazy, spans, broken: !whole }))
             }
             Err(Trouble::Shape(problem)) => Err(self.damage(problem)),
             Err(Trouble::TooLong) => Err(self.too_long()),
@@ -233,8 +281,26 @@ impl<'a> Row<'a> {
         let (start, end) = (span.start as usize, span.end as usize);
         match span.form {
             Form::Null => None,
-            Form::Plain | Form::Escaped => Some(&self.text[start..end]),
-            Form::Decoded | Form::Broken => Some(&self.decoded[start..end]),
+            Form::Clean | Form::Commas | Form::Plain => Some(checked(&self.text[start..end])),
+            Form::Quotes => Some(self.lazy.text(self, index)),
+            Form::Escaped | Form::Decoded | Form::Broken => Some(&self.decoded[start..end]),
+        }
+    }
+
+    /// A cell as it stands in the partition.
+    #[inline]
+    pub(crate) fn raw(&self, index: usize) -> Raw<'a> {
+        let Some(span) = self.spans.get(index) else { return Raw::Other };
+        let (start, end) = (span.start as usize, span.end as usize);
+        // Most are clean: a question with one answer is foreseen better than one with many.
+        if span.form == Form::Clean {
+            return Raw::Clean { tail: &self.text[start..], length: end - start };
+        }
+        match span.form {
+            Form::Null => Raw::Null,
+            Form::Commas => Raw::Commas(&self.text[start..end]),
+            Form::Quotes => Raw::Quotes(&self.text[start..end]),
+            Form::Clean | Form::Plain | Form::Escaped | Form::Decoded | Form::Broken => Raw::Other,
         }
     }
 
@@ -260,6 +326,41 @@ impl<'a> Row<'a> {
         }
         Err(Failure::bug(format!("a row has {} cells, and {cells} are to be read", self.len())))
     }
+}
+
+impl Lazy {
+    fn reset(&mut self) {
+        if let Some(made) = self.made.take() {
+            self.spare.set(made);
+        }
+    }
+
+    /// The text of a cell of this row.
+    fn text<'a>(&'a self, row: &Row<'_>, index: usize) -> &'a str {
+        let made = self.made.get_or_init(|| self.spare.take().of(row));
+        made.places.get(index).map_or("", |(start, end)| &made.text[*start..*end])
+    }
+}
+
+impl Unquoted {
+    fn of(mut self, row: &Row<'_>) -> Self {
+        self.text.clear();
+        self.places.clear();
+        for span in row.spans {
+            let start = self.text.len();
+            if span.form == Form::Quotes {
+                let text = checked(&row.text[span.start as usize..span.end as usize]);
+                unescape(text, &mut self.text).expect("every backslash stands before a quote");
+            }
+            self.places.push((start, self.text.len()));
+        }
+        self
+    }
+}
+
+/// The text of a cell.
+fn checked(cell: &[u8]) -> &str {
+    from_utf8(cell).expect("a row is lent when it is UTF-8")
 }
 
 fn damaged(rows_before: u64, problem: &str) -> Failure {
@@ -293,7 +394,15 @@ struct Span {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
     Null,
+    /// Nothing of what follows.
+    Clean,
+    /// Commas, but no control characters and no escapes.
+    Commas,
+    /// Control characters, but no escapes.
     Plain,
+    /// Escapes of quotes, but no control characters.
+    Quotes,
+    /// Other escapes; they are decoded before the row is lent.
     Escaped,
     Decoded,
     Broken,
@@ -303,14 +412,16 @@ enum Form {
 /// row, or none when it does not end in `bytes`.
 fn tokenize(bytes: &[u8], spans: &mut Vec<Span>) -> Result<Option<usize>, &'static str> {
     spans.clear();
+    let mut blocks = Blocks::new(bytes);
     let mut at = skip_blank(bytes, 1);
     if bytes.get(at) == Some(&b']') {
         return Ok(Some(at + 1));
     }
     loop {
-        let Some(span) = cell(bytes, at)? else { return Ok(None) };
-        at = span.end as usize
-            + usize::from(matches!(span.form, Form::Plain | Form::Escaped) && bytes[at] == b'"');
+        let is_string = bytes.get(at) == Some(&b'"');
+        let span = if is_string { strings(&mut blocks, bytes, at + 1, spans) } else { word(bytes, at)? };
+        let Some(span) = span else { return Ok(None) };
+        at = span.end as usize + usize::from(is_string);
         spans.push(span);
         if matches!(bytes.get(at), Some(b' ' | b'\t' | b'\r' | b'\n')) {
             at = skip_blank(bytes, at);
@@ -327,54 +438,19 @@ fn tokenize(bytes: &[u8], spans: &mut Vec<Span>) -> Result<Option<usize>, &'stat
     }
 }
 
-/// The cell that begins at `at`, or none when it does not end in `bytes`.
-fn cell(bytes: &[u8], at: usize) -> Result<Option<Span>, &'static str> {
-    match bytes.get(at) {
-        None => Ok(None),
-        Some(b'"') => Ok(string(bytes, at + 1)),
-        Some(b'[' | b'{') => Err("has a cell that is not text"),
-        Some(_) => word(bytes, at),
-    }
-}
-
-/// A string whose text begins at `start`.
+/// The string whose text begins at `start` and all that follow it with nothing but a comma in between; the last
+/// is returned. None when it does not end in `bytes`.
 #[inline]
-fn string(bytes: &[u8], start: usize) -> Option<Span> {
-    let mut form = Form::Plain;
-    let mut at = start;
+fn strings(blocks: &mut Blocks<'_>, bytes: &[u8], start: usize, spans: &mut Vec<Span>) -> Option<Span> {
+    let mut span = blocks.string(start)?;
     loop {
-        at = quote_or_backslash(bytes, at)?;
-        if bytes[at] == b'"' {
-            return Some(Span { start: start as u32, end: at as u32, form });
+        let end = span.end as usize;
+        if bytes.get(end..end + 3) != Some(b"\",\"") {
+            return Some(span);
         }
-        form = Form::Escaped;
-        at += 2;
+        spans.push(span);
+        span = blocks.string(end + 3)?;
     }
-}
-
-/// Where the next quote or backslash is. Most cells are short, so the first bytes are looked at eight
-/// at a time before the call to a wide search is worth it.
-#[inline]
-fn quote_or_backslash(bytes: &[u8], mut at: usize) -> Option<usize> {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGHS: u64 = 0x8080_8080_8080_8080;
-    for _ in 0..4 {
-        let word = u64::from_le_bytes(*bytes.get(at..)?.first_chunk::<8>().unwrap_or(&[b'"'; 8]));
-        let quote = word ^ (ONES * b'"' as u64);
-        let slash = word ^ (ONES * b'\\' as u64);
-        let hit = ((quote.wrapping_sub(ONES) & !quote) | (slash.wrapping_sub(ONES) & !slash)) & HIGHS;
-        if hit != 0 {
-            let found = at + (hit.trailing_zeros() / 8) as usize;
-            // At the end of the window there were no eight bytes, and the stand-in hit at once.
-            return if bytes.len() - at < 8 {
-                memchr2(b'"', b'\\', &bytes[at..]).map(|i| at + i)
-            } else {
-                Some(found)
-            };
-        }
-        at += 8;
-    }
-    memchr2(b'"', b'\\', bytes.get(at..)?).map(|i| at + i)
 }
 
 /// A cell without quotes: `null`, or a number or boolean, which becomes its text.
@@ -388,7 +464,7 @@ fn word(bytes: &[u8], at: usize) -> Result<Option<Span>, &'static str> {
     let form = match &bytes[at..end] {
         [] => return Err("has a cell that is not text"),
         b"null" => Form::Null,
-        _ => Form::Plain,
+        _ => Form::Clean,
     };
     Ok(Some(Span { start: at as u32, end: end as u32, form }))
 }
@@ -398,14 +474,14 @@ fn skip_blank(bytes: &[u8], at: usize) -> usize {
     at + bytes[at.min(bytes.len())..].iter().take_while(|b| blank(b)).count()
 }
 
-/// Decodes every cell that holds an escape, and lets its span point to the decoded text. False when
-/// one is broken.
-fn decode(row: &str, spans: &mut [Span], decoded: &mut String) -> Result<bool, &'static str> {
+/// Decodes every cell that holds another escape than that of a quote, and lets its span point to the decoded
+/// text. False when one is broken.
+fn decode(row: &[u8], spans: &mut [Span], decoded: &mut String) -> Result<bool, &'static str> {
     decoded.clear();
     let mut all_whole = true;
     for span in spans.iter_mut().filter(|span| span.form == Form::Escaped) {
         let start = decoded.len();
-        let whole = unescape(&row[span.start as usize..span.end as usize], decoded)?;
+        let whole = unescape(checked(&row[span.start as usize..span.end as usize]), decoded)?;
         let form = if whole { Form::Decoded } else { Form::Broken };
         *span = Span { start: start as u32, end: decoded.len() as u32, form };
         all_whole &= whole;
@@ -470,6 +546,8 @@ struct Window<R> {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
+    /// What is before this is UTF-8. What is not may be a character that is cut, or stand where nobody reads.
+    valid: usize,
 }
 
 /// An input with the bytes in front of it that were read to tell its packing.
@@ -484,7 +562,7 @@ enum Source<R> {
 
 impl<R: Read> Window<R> {
     fn new(input: R) -> Self {
-        Self { source: Source::Unopened(input), buffer: Vec::new(), start: 0, end: 0 }
+        Self { source: Source::Unopened(input), buffer: Vec::new(), start: 0, end: 0, valid: 0 }
     }
 
     fn bytes(&self) -> &[u8] {
@@ -496,6 +574,7 @@ impl<R: Read> Window<R> {
     fn fill(&mut self) -> Result<bool, Trouble> {
         self.buffer.copy_within(self.start..self.end, 0);
         self.end -= self.start;
+        self.valid = self.valid.saturating_sub(self.start);
         self.start = 0;
         if self.end == self.buffer.len() {
             let size = (self.buffer.len() * 2).clamp(WINDOW, LONGEST_ROW);
@@ -513,7 +592,14 @@ impl<R: Read> Window<R> {
                 Err(error) => return Err(Trouble::Read(error)),
             }
         }
+        self.validate();
         Ok(self.end > before)
+    }
+
+    /// Checks what was added; all at once is faster than row by row.
+    fn validate(&mut self) {
+        let added = &self.buffer[self.valid..self.end];
+        self.valid += from_utf8(added).map_or_else(|error| error.valid_up_to(), str::len);
     }
 
     /// The next byte that is not blank; it is not used up.

@@ -135,6 +135,9 @@ pub fn total(chunks: &[Mapped]) -> Mapped {
         for (field, cells) in &chunk.cleared {
             *totals.cleared.entry(field.clone()).or_default() += cells;
         }
+        for (field, cells) in &chunk.set {
+            *totals.set.entry(field.clone()).or_default() += cells;
+        }
         totals.examples.extend(&chunk.examples);
     }
     totals

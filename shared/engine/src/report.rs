@@ -1,6 +1,6 @@
 //! The counts and the verdict of a run, for machines and for people.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -154,6 +154,9 @@ pub struct Preview {
     pub changed: u64,
     /// A few keys of each.
     pub examples: Examples,
+    /// What becomes of each field, by name.
+    #[serde(default)]
+    pub fields: BTreeMap<String, FieldChange>,
     /// How many jobs.
     pub jobs: usize,
     /// How they are loaded, when there are any.
@@ -162,6 +165,15 @@ pub struct Preview {
     pub bytes: u64,
     /// How long loading may take: an estimate.
     pub seconds: u64,
+}
+
+/// What a plan would do to a field, in cells of the rows that are sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldChange {
+    /// Sent with a value.
+    pub set: u64,
+    /// Sent as NULL in records accepted before.
+    pub cleared: u64,
 }
 
 /// What to think of a run, from good to bad.
@@ -280,6 +292,7 @@ impl Preview {
             added: *added,
             changed: *changed,
             examples: examples.clone(),
+            fields: fields(&plan.totals),
             jobs: plan.jobs.len(),
             api: plan.jobs.first().map(|job| job.api),
             bytes: plan.jobs.iter().map(|job| job.bytes).sum(),
@@ -303,7 +316,21 @@ impl Preview {
                 );
             }
         }
+        self.field_list(page);
+        page.line("");
         page.wrapped("  ", &self.load());
+    }
+
+    fn field_list(&self, page: &mut Page) {
+        if self.fields.is_empty() {
+            return;
+        }
+        page.line("");
+        page.field(["with a value", "cleared", "field"].map(str::to_owned));
+        for (field, FieldChange { set, cleared }) in self.fields.iter().take(FIELDS) {
+            page.field([thousands(*set), thousands(*cleared), clean(field, 56)]);
+        }
+        page.more(self.fields.len(), FIELDS);
     }
 
     fn load(&self) -> String {
@@ -316,7 +343,7 @@ impl Preview {
         };
         let (bytes, takes) =
             (thousands(self.bytes), duration(i64::try_from(self.seconds).unwrap_or(i64::MAX)));
-        format!("{jobs} {by}, {bytes} bytes; loading takes about {takes}, which is an estimate.")
+        format!("{jobs} {by}, {bytes} bytes; loading takes about {takes} (an estimate).")
     }
 }
 
@@ -833,6 +860,17 @@ fn found(input: &Input<'_>) -> Found {
     all
 }
 
+fn fields(totals: &Mapped) -> BTreeMap<String, FieldChange> {
+    let mut fields: BTreeMap<String, FieldChange> = BTreeMap::new();
+    for (field, cells) in &totals.set {
+        fields.entry(field.clone()).or_default().set = *cells;
+    }
+    for (field, cells) in &totals.cleared {
+        fields.entry(field.clone()).or_default().cleared = *cells;
+    }
+    fields
+}
+
 /// Accepted rows of the jobs that removed records, or of those that did not.
 fn accepted(input: &Input<'_>, removes: bool, of: fn(&Collected) -> u64) -> u64 {
     input.jobs.iter().filter(|job| job.removes == removes).map(|job| of(&job.collected)).sum()
@@ -852,6 +890,7 @@ const JOBS: usize = 12;
 const LEFT_OUT: usize = 6;
 /// What becomes of a row that a rebuild did not find.
 const SENT_NEXT: &str = "not there: the next run sends them";
+const FIELDS: usize = 40;
 const WIDTH: usize = 88;
 
 fn verdict(input: &Input<'_>, counts: &Counts) -> Verdict {
@@ -967,6 +1006,11 @@ impl Page {
     fn allowance(&mut self, cells: [String; 6]) {
         let [what, predicted, used, left, max, kept] = cells;
         self.line(&format!("  {what:<13}{predicted:>11}{used:>9}{left:>13}{max:>11}{kept:>17}"));
+    }
+
+    fn field(&mut self, cells: [String; 3]) {
+        let [set, cleared, field] = cells;
+        self.line(&format!("{set:>14}{cleared:>11}  {field}"));
     }
 
     fn more(&mut self, all: usize, shown: usize) {

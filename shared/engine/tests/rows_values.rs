@@ -4,8 +4,10 @@
 use backhaul_engine::{
     contract::ColumnKind::{self, *},
     mapping::{Assignment, Conversion, Source, WhenNull},
-    value::{accepts, constant, write},
+    partition::{Rows, WINDOW},
+    value::{accepts, constant, write, write_of},
 };
+use proptest::prelude::*;
 
 fn assignment(kind: ColumnKind, conversion: Conversion, when_null: WhenNull) -> Assignment {
     let source = Source::Column { index: 0, kind, scale: None };
@@ -318,5 +320,155 @@ fn pairs_without_a_meaning_are_not_in_the_table() {
         (Other("vector".to_owned()), Conversion::Text { max_chars: 0 }),
     ] {
         assert!(!accepts(&kind, &conversion), "{kind:?} to {conversion:?}");
+    }
+}
+
+/// Values that have broken one program or another, and drawn ones like them.
+fn hostile() -> impl Strategy<Value = String> {
+    const KNOWN: [&str; 46] = [
+        "",
+        " ",
+        "#N/A",
+        "a,b",
+        "\"",
+        "\\",
+        "\\\"",
+        "a\rb",
+        "a\r\nb",
+        "\u{0}",
+        "\u{7f}",
+        "\t",
+        "x\t",
+        " a,\"b\" ",
+        "\u{feff}x",
+        "\u{2028}",
+        "😀\u{2028}é\"",
+        "-0",
+        "-0.00",
+        "0.00",
+        "00123",
+        "+5",
+        ".5",
+        "5.",
+        "-.5",
+        "1e3",
+        "1.50E-2",
+        "NaN",
+        "-inf",
+        "99999999999999999999999999999999999999",
+        "-1.500000000",
+        "-719162",
+        "-98616",
+        "741808",
+        "9007199254740993",
+        "true",
+        "FALSE",
+        "1",
+        "0",
+        "253402300799.999999999",
+        "-62135596800.000000000",
+        "64092211200.000",
+        "1616173619.000000000 1500",
+        "1616173619.000000000 2881",
+        "1616173619.1234567891",
+        "1616173619.",
+    ];
+    let drawn = "[+-]?[0-9]{0,18}(\\.[0-9]{0,10})?( [0-9]{0,5})?";
+    let text = "[a-z ,;\"\\\\/éß😀\n\r\t#]{0,70}";
+    prop_oneof![
+        prop::sample::select(&KNOWN[..]).prop_map(ToOwned::to_owned),
+        drawn,
+        text,
+        "[ -~]{0,200}",
+        ".{0,12}"
+    ]
+}
+
+/// What each drawn value is tried as: every pair of the table that has a short way.
+fn pairs() -> Vec<(ColumnKind, Conversion)> {
+    let kinds = [
+        Fixed,
+        Real,
+        Decfloat,
+        Text,
+        Boolean,
+        Date,
+        Time,
+        TimestampNtz,
+        TimestampLtz,
+        TimestampTz,
+        Binary,
+        Json,
+    ];
+    let conversions = [
+        Conversion::Text { max_chars: 0 },
+        Conversion::Text { max_chars: 12 },
+        Conversion::Picklist { values: values(&["1", "true", "#N/A", " ", "a,b", "-0"]) },
+        Conversion::MultiPicklist { values: vec![] },
+        Conversion::Integer { digits: 9 },
+        Conversion::Integer { digits: 0 },
+        Conversion::Decimal { precision: 18, scale: 2 },
+        Conversion::Decimal { precision: 2, scale: 2 },
+        Conversion::Decimal { precision: 0, scale: 0 },
+        Conversion::Boolean,
+        Conversion::Date,
+        Conversion::DateTime,
+        Conversion::Time,
+        Conversion::RecordId,
+    ];
+    let pairs = kinds.iter().flat_map(|kind| conversions.iter().map(move |to| (kind.clone(), to.clone())));
+    pairs.filter(|(kind, conversion)| accepts(kind, conversion)).collect()
+}
+
+/// A text as a JSON string: `style` draws which of its characters are escaped without need.
+fn encoded(text: &str, style: u64) -> String {
+    let mut out = String::from("\"");
+    for (character, bit) in text.chars().zip((0..64).cycle()) {
+        match character {
+            '"' | '\\' => out.extend(['\\', character]),
+            '/' if style >> bit & 1 == 1 => out.push_str("\\/"),
+            '\n' if style >> bit & 1 == 1 => out.push_str("\\n"),
+            // Every fourth style has bare control characters, which another parser would refuse.
+            _ if style >> bit & 3 == 3 || (character < ' ' && style & 3 > 0) => {
+                let mut units = [0; 2];
+                character
+                    .encode_utf16(&mut units)
+                    .iter()
+                    .for_each(|unit| out.push_str(&format!("\\u{unit:04x}")));
+            }
+            _ => out.push(character),
+        }
+    }
+    out + "\""
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+    #[test]
+    fn the_short_way_writes_what_the_long_one_does(
+        cells in prop::collection::vec(prop::option::weighted(0.9, (hostile(), any::<u64>())), 1..12),
+        edge in prop_oneof![0_usize..200, WINDOW - 400..WINDOW],
+    ) {
+        let encoded = cells.iter().map(|cell| {
+            cell.as_ref().map_or_else(|| "null".to_owned(), |(text, style)| encoded(text, style & (style >> 32)))
+        });
+        // The row stands across the edge of a block or of the window.
+        let text = format!("{}[[{}]]", " ".repeat(edge), encoded.collect::<Vec<_>>().join(","));
+        let mut rows = Rows::new(text.as_bytes());
+        let row = rows.next().unwrap().unwrap();
+        for (index, cell) in cells.iter().enumerate() {
+            let cell = cell.as_ref().map(|(text, _)| text.as_str());
+            prop_assert_eq!(row.cell(index), cell);
+            for (kind, conversion) in pairs() {
+                for when_null in [WhenNull::Clear, WhenNull::Keep, WhenNull::Refuse] {
+                    let mut assignment = assignment(kind.clone(), conversion.clone(), when_null);
+                    let (mut short, mut long) = (b"x,".to_vec(), b"x,".to_vec());
+                    let expected = write(&assignment, cell, &mut long);
+                    assignment.source = Source::Column { index, kind: kind.clone(), scale: None };
+                    prop_assert_eq!(write_of(&assignment, &row, &mut short), expected);
+                    prop_assert_eq!(&short, &long, "{:?} {:?} to {:?}", cell, kind, &assignment.conversion);
+                }
+            }
+        }
     }
 }

@@ -12,7 +12,7 @@ use backhaul_engine::{
         SegmentRef, Stopped,
     },
     quota::{Allowance, Limits},
-    report::{Input, JobOutcome, Preview, Report, Verdict},
+    report::{FieldChange, Input, JobOutcome, Preview, Report, Verdict},
     taxonomy::{RowClass, classify, codes, job_code, row_error, sentence},
 };
 
@@ -333,7 +333,11 @@ fn preview(api: Api, jobs: usize) -> Preview {
     let keys = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>();
     let (added, changed) = (keys(&["C-1", "C-2"]), keys(&["C-3", "C-4", "C-5", "C-6", &"long".repeat(10)]));
     let examples = Examples { added, changed, removed: Vec::new() };
-    Preview { added: 2, changed: 30_000, examples, jobs, api: Some(api), bytes: 12_345_678, seconds: 80 }
+    let of = |set, cleared| FieldChange { set, cleared };
+    let fields = [("Customer_Key__c", of(30_002, 0)), ("Name", of(30_002, 0)), ("Phone", of(29_000, 41))];
+    let fields = fields.map(|(field, change)| (field.to_owned(), change)).into();
+    let api = Some(api);
+    Preview { added: 2, changed: 30_000, examples, fields, jobs, api, bytes: 12_345_678, seconds: 80 }
 }
 
 #[test]
@@ -346,7 +350,40 @@ fn a_plan_shows_what_would_be_sent_and_how_to_send_it() {
         input.prediction = Prediction { api_calls: 24, batches: 6 };
     });
     assert_eq!(plan.verdict, Verdict::Green);
-    insta::assert_snapshot!(plan.to_text(), @"");
+    insta::assert_snapshot!(plan.to_text(), @"
+    GREEN  customers → Account
+    run 20261121T000300Z (plan only), started 2026-11-21 00:03:00 UTC, took 4 min 12 s
+    Nothing was sent. Every row is accounted for.
+
+    ROWS
+        1,000,000  read from Snowflake
+          969,998  ├─ unchanged: Salesforce has them
+                0  ├─ held: refused by Salesforce before, and not changed since
+                0  ├─ invalid: stopped here, not sent
+           30,002  └─ to be sent
+
+    WHAT WOULD BE SENT
+                2  never accepted before: C-1, C-2
+           30,000  accepted before, and changed since: C-3, C-4, C-5, C-6,
+                   longlonglonglonglonglonglon…, …
+
+      with a value    cleared  field
+            30,002          0  Customer_Key__c
+            30,002          0  Name
+            29,000         41  Phone
+
+      2 jobs in bulk, 12,345,678 bytes; loading takes about 1 min 20 s (an estimate).
+      As long as no other run has committed, this very plan can be sent:
+        backhaul apply customers --run 20261121T000300Z
+
+    ALLOWANCES OF THE ORG, 24 HOURS
+                     predicted     used  left before         of  kept for others
+      API calls             24        -            -          -                -
+      bulk batches           6        -            -          -                -
+
+    FILES
+      everything    runs/customers/20261121T000300Z/
+    ");
     let rails = guarded();
     let one = preview(Api::Rest, 1);
     let stopped = report_of(Mode::Plan, &totals, &[], |input| {

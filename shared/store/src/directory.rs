@@ -20,6 +20,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_128};
 use crate::{
     Object, Put, Version, blocking,
     stream::{Reader, Sink, Source, Writer},
+    watch::Watched,
 };
 
 /// The folder for temporary and lock files. No object has a key with such a segment.
@@ -30,6 +31,7 @@ pub(crate) const OWN_FOLDER: &str = ".backhaul";
 pub struct Directory {
     root: Arc<Path>,
     survives: Survives,
+    watched: Watched,
 }
 
 /// What a written object survives.
@@ -59,11 +61,18 @@ struct Place {
     key: String,
     root: Arc<Path>,
     survives: Survives,
+    watched: Watched,
 }
 
 impl Directory {
     pub(crate) fn new(root: PathBuf, survives: Survives) -> Self {
-        Self { root: root.into(), survives }
+        Self { root: root.into(), survives, watched: Watched::default() }
+    }
+
+    /// This directory with somebody who is told of every write.
+    #[cfg(any(test, feature = "conformance"))]
+    pub(crate) fn watched(self, watched: Watched) -> Self {
+        Self { watched, ..self }
     }
 
     pub(crate) async fn get(&self, key: &str) -> Result<Option<Object>, Failure> {
@@ -96,11 +105,11 @@ impl Directory {
         expected: Option<&Version>,
     ) -> Result<Put, Failure> {
         let (place, expected) = (self.place(key), expected.cloned());
-        blocking(move || match expected {
+        let write = blocking(move || match expected {
             None => place.create(place.filled(&bytes)?, version(xxh3_128(&bytes))),
             Some(expected) => place.replace(&bytes, &expected),
-        })
-        .await
+        });
+        self.watched.tell(key, write).await
     }
 
     pub(crate) async fn reader(&self, key: &str) -> Result<Option<Reader>, Failure> {
@@ -123,7 +132,8 @@ impl Directory {
     }
 
     fn place(&self, key: &str) -> Place {
-        Place { key: key.to_owned(), root: self.root.clone(), survives: self.survives }
+        let (root, watched) = (self.root.clone(), self.watched.clone());
+        Place { key: key.to_owned(), root, survives: self.survives, watched }
     }
 }
 
@@ -135,8 +145,9 @@ impl Upload {
 
     pub(crate) async fn finish(mut self, rest: Bytes) -> Result<Put, Failure> {
         let open = self.append(rest).await?;
-        let place = self.place;
-        blocking(move || place.create(open.file, version(open.hash.digest128()))).await
+        let (key, watched, place) = (self.place.key.clone(), self.place.watched.clone(), self.place);
+        let write = blocking(move || place.create(open.file, version(open.hash.digest128())));
+        watched.tell(&key, write).await
     }
 
     async fn append(&mut self, bytes: Bytes) -> Result<Open, Failure> {

@@ -30,6 +30,7 @@ pub mod lease;
 #[cfg(feature = "s3")]
 mod s3;
 mod stream;
+mod watch;
 
 pub use blocking::Blocking;
 pub use directory::Directory;
@@ -38,6 +39,8 @@ pub use json::{Fault, decode, decode_value};
 #[cfg(feature = "s3")]
 pub use s3::S3;
 pub use stream::{BlockingReader, BlockingWriter, PART, Reader, Writer};
+#[cfg(any(test, feature = "conformance"))]
+pub use watch::{Moment, Watch};
 
 /// Where the documents of runs live. Cloning is cheap; clones share their connections.
 #[derive(Clone, Debug)]
@@ -83,6 +86,17 @@ impl Store {
     /// no disk, which makes small objects many times faster.
     pub fn scratch(root: impl Into<PathBuf>) -> Self {
         Self::Directory(Directory::new(root.into(), Survives::Process))
+    }
+
+    /// This store with somebody who is told of every write; of a bucket on S3 nobody is.
+    #[cfg(any(test, feature = "conformance"))]
+    #[must_use]
+    pub fn watched(self, watch: std::sync::Arc<dyn Watch>) -> Self {
+        match self {
+            Self::Directory(directory) => Self::Directory(directory.watched(watch::Watched(Some(watch)))),
+            #[cfg(feature = "s3")]
+            Self::S3(s3) => Self::S3(s3),
+        }
     }
 
     /// The S3 bucket `bucket`, with region, credentials and endpoint as the AWS SDKs find them.

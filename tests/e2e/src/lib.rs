@@ -4,5 +4,7 @@ pub mod aws;
 pub mod binaries;
 pub mod cloud;
 pub mod compare;
+pub mod reaper;
 pub mod runtime;
+pub mod walk;
 pub mod world;

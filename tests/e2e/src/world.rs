@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -11,10 +12,14 @@ use emulators::{
     snowflake::{Config, Snowflake, SnowflakeServer},
     tpch::{self, Table},
 };
-use engine::{Failure, RunId, RunRef, SyncName, document::Mode};
+use engine::{
+    Failure, RunId, RunRef, SyncName,
+    document::{Lease, Mode, from_bytes, to_bytes},
+    layout,
+};
 use store::Store;
 
-use crate::aws::workspace;
+use crate::{aws::workspace, reaper::Reaper};
 
 /// Everything a run needs, in one process.
 pub struct World {
@@ -44,10 +49,27 @@ impl World {
 
     /// A world whose stand-ins behave as told, with TPC-H at a scale of 150,000 customers.
     pub async fn scaled(snowflake: Config, org: OrgConfig, scale_factor: f64) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        Self::in_folder(folder, snowflake, org, scale_factor).await
+    }
+
+    /// As [`World::scaled`], for worlds that come and go by the hundred: with a bucket in memory where the machine has a
+    /// place for that, because making and deleting files on a disk would be half of their work.
+    pub async fn in_memory(snowflake: Config, org: OrgConfig, scale_factor: f64) -> Self {
+        let memory = Path::new("/dev/shm");
+        let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+        Self::in_folder(folder.expect("a temporary folder"), snowflake, org, scale_factor).await
+    }
+
+    async fn in_folder(
+        folder: tempfile::TempDir,
+        snowflake: Config,
+        org: OrgConfig,
+        scale_factor: f64,
+    ) -> Self {
         let snowflake = Snowflake::start(snowflake).expect("a free port");
         let org = Org::start(org).await.expect("a free port");
         load(&snowflake, scale_factor);
-        let folder = tempfile::tempdir().expect("a temporary folder");
         let syncs = folder.path().join("syncs");
         copy_syncs(&syncs);
         let parts = Parts {
@@ -62,6 +84,39 @@ impl World {
     #[must_use]
     pub fn bucket(&self) -> PathBuf {
         self.folder.path().join("bucket")
+    }
+
+    /// Tells a reaper of all that the process does from now on, or nobody.
+    pub fn watch(&mut self, reaper: Option<&Reaper>) {
+        let store = Store::scratch(self.bucket());
+        self.parts.store = match reaper {
+            Some(reaper) => store.watched(Arc::new(reaper.clone())),
+            None => store,
+        };
+        self.snowflake.faults().watch(reaper.map(Reaper::hook));
+        self.org.faults().watch(reaper.map(Reaper::hook));
+    }
+
+    /// Another process takes over, which nobody watches: nothing that was in memory is left.
+    pub fn restart(&mut self) {
+        self.watch(None);
+        self.parts.snowflake =
+            snowflake::Client::new(parse(&self.snowflake.secret_json())).expect("a usable secret");
+        self.parts.salesforce =
+            salesforce::Client::new(parse(&self.org.secret_json())).expect("a usable secret");
+    }
+
+    /// Six hours pass without a sign of life from whoever holds the lease of a sync.
+    pub async fn expire_lease(&self, sync: &str) {
+        let sync: SyncName = sync.parse().expect("a sync name");
+        let (place, store) = (layout::lease(&sync), Store::scratch(self.bucket()));
+        let Some(object) = store.get(&place).await.expect("the bucket can be read") else { return };
+        let lease: Lease = from_bytes(&place, &object.bytes).expect("a lease");
+        let ended = Lease { expires: jiff::Timestamp::UNIX_EPOCH, ..lease };
+        store
+            .replace(&place, to_bytes(&ended), Some(&object.version))
+            .await
+            .expect("the bucket can be written");
     }
 
     /// Freezes a run of a sync under a given id. A run that failed after it had begun to send is settled before.

@@ -222,18 +222,21 @@ async fn a_segment_that_is_not_whole_stops_the_run_before_anything_is_sent() {
 }
 
 #[tokio::test]
-async fn a_segment_that_is_lost_before_it_is_settled_is_not_committed_as_fewer_rows() {
-    let world = world("upsert", "bulk").await;
-    let stages = Stages { world: &world, run: world.begin("customers", SECOND, Mode::Run).await.unwrap() };
-    for stage in ["extract", "map", "plan"] {
-        stages.call(stage).await.unwrap();
+async fn a_segment_that_is_lost_on_the_way_is_not_taken_for_fewer_rows() {
+    for (before, stage) in [(1, "map"), (3, "settle")] {
+        let world = world("upsert", "bulk").await;
+        let run = world.begin("customers", SECOND, Mode::Run).await.unwrap();
+        let stages = Stages { world: &world, run };
+        for stage in &STAGES[..before] {
+            stages.call(stage).await.unwrap();
+        }
+        harm(&world, Harm::Flip).await;
+        let before = head(&world).await;
+        let failure = stages.call(stage).await.unwrap_err();
+        assert_eq!(failure.class, Class::Configuration);
+        assert!(failure.message.contains("is damaged"), "{failure}");
+        assert_eq!(head(&world).await, before);
     }
-    harm(&world, Harm::Flip).await;
-    let before = head(&world).await;
-    let failure = stages.call("settle").await.unwrap_err();
-    assert_eq!(failure.class, Class::Configuration);
-    assert!(failure.message.contains("is damaged"), "{failure}");
-    assert_eq!(head(&world).await, before);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 //! its ordinary behaviour, so that what a fault hides from the client has still happened, or has not, as told.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -21,6 +22,7 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::serve::{IncomingStream, Listener};
 use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -137,14 +139,33 @@ pub struct Seen {
     pub status: Option<u16>,
 }
 
+/// A request on its way through the server, as a [`Hook`] is told of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// It has come, and has no effect yet.
+    Before,
+    /// It has taken effect, and is not answered yet.
+    After,
+}
+
+/// Is told of every request, by method and path with query, and holds it up for as long as it likes.
+pub type Hook = Arc<dyn Fn(&str, &str, Stage) -> BoxFuture<'static, ()> + Send + Sync>;
+
 /// The rules of one server and the journal of what it saw. Clones share both.
 #[derive(Clone, Debug, Default)]
 pub struct Script(Arc<Mutex<Inner>>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Inner {
     rules: Vec<Rule>,
     seen: VecDeque<Seen>,
+    hook: Option<Hook>,
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("rules", &self.rules).field("seen", &self.seen).finish_non_exhaustive()
+    }
 }
 
 impl Script {
@@ -156,6 +177,11 @@ impl Script {
     /// Forgets all rules.
     pub fn clear(&self) {
         self.inner().rules.clear();
+    }
+
+    /// Tells a hook of every request from now on, or nobody.
+    pub fn watch(&self, hook: Option<Hook>) {
+        self.inner().hook = hook;
     }
 
     /// How many rules have not been used up.
@@ -277,8 +303,16 @@ async fn apply(
 ) -> Response {
     let uri = request.uri().clone();
     let method = request.method().clone();
+    let hook = script.inner().hook.clone();
+    let reach = async |stage| {
+        if let Some(hook) = &hook {
+            hook(method.as_str(), &uri.to_string(), stage).await;
+        }
+    };
+    reach(Stage::Before).await;
     let action = script.pick(&method, uri.path(), uri.query());
     let response = act(action, &cut, request, next).await;
+    reach(Stage::After).await;
     let status = (!cut.0.load(Ordering::SeqCst)).then(|| response.status().as_u16());
     script.record(Seen { method: method.to_string(), path: uri.to_string(), status });
     response

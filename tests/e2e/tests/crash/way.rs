@@ -1,0 +1,118 @@
+//! The ways in which rows go, and a world for each.
+
+use std::{fmt, time::Duration};
+
+use e2e::world::World;
+use emulators::{
+    salesforce::{OrgConfig, Pace},
+    snowflake::Config,
+};
+use engine::{Failure, document::Mode, report::Verdict};
+
+/// The run that loads all rows before a mirror begins to move; no process dies in it.
+pub const LOADED: &str = "20251231T230000Z";
+
+const CUSTOMER: &str = "SNOWFLAKE_SAMPLE_DATA.TPCH_SF1.CUSTOMER";
+
+/// How the rows go.
+#[derive(Clone, Copy, Debug)]
+pub struct Way {
+    pub mode: Mode,
+    operation: &'static str,
+    /// What a mirror does with the records of rows that have left.
+    on_removed: Option<&'static str>,
+    api: &'static str,
+    /// Rows of the first model, and the scale of TPC-H that has so many customers.
+    rows: u64,
+    scale: f64,
+    /// Of a mirror: how many rows leave the model, and how many change.
+    leave: u32,
+    change: u32,
+}
+
+/// By REST there are so many rows of each kind that it takes two calls.
+pub const WAYS: [Way; 9] = [
+    way("upsert", "bulk", (150, 0.001)),
+    way("upsert", "rest", (300, 0.002)),
+    way("insert", "bulk", (150, 0.001)),
+    way("insert", "rest", (300, 0.002)),
+    mirror("delete", "bulk"),
+    mirror("delete", "rest"),
+    mirror("{clear: [Phone, Description]}", "bulk"),
+    mirror("{clear: [Phone, Description]}", "rest"),
+    Way { mode: Mode::Plan, ..mirror("delete", "bulk") },
+];
+
+const fn way(operation: &'static str, api: &'static str, (rows, scale): (u64, f64)) -> Way {
+    Way { mode: Mode::Run, operation, on_removed: None, api, rows, scale, leave: 0, change: 0 }
+}
+
+const fn mirror(on_removed: &'static str, api: &'static str) -> Way {
+    let rest = api.as_bytes()[0] == b'r';
+    let (size, leave, change) = if rest { ((450, 0.003), 201, 201) } else { ((150, 0.001), 9, 40) };
+    Way { on_removed: Some(on_removed), leave, change, ..way("mirror", api, size) }
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of_removed = self.on_removed.map(|what| if what == "delete" { ", delete" } else { ", clear" });
+        let mode = if self.mode == Mode::Plan { ", plan only" } else { "" };
+        write!(f, "{} {}{}{mode}", self.operation, self.api, of_removed.unwrap_or_default())
+    }
+}
+
+impl Way {
+    /// Whether it is the mirror that clears fields: one that deletes goes through the same moments.
+    pub fn clears(self) -> bool {
+        self.on_removed.is_some_and(|what| what != "delete")
+    }
+
+    /// The first moment at which the next run takes over, and every how-many-th after it. That takes long, so only an
+    /// insert, of which the org would take a second, has all of them; the two mirrors of an interface share theirs.
+    pub fn taken_over_at(self) -> (usize, usize) {
+        if self.operation == "insert" { (0, 1) } else { (usize::from(self.clears()), 2) }
+    }
+
+    /// A world that is ready for the run that is to die; of a mirror all rows are loaded, and the model has changed.
+    pub async fn world(self) -> World {
+        let partition_rows = Some(self.rows / 2);
+        let snowflake = Config { partition_rows, polls_before_done: 1, seed: 7, ..Config::default() };
+        let org = OrgConfig { running: Pace::polls(1), ..OrgConfig::default() };
+        let mut world = World::in_memory(snowflake, org, self.scale).await;
+        world.second = Duration::from_millis(1);
+        let on_removed = self.on_removed.map(|what| format!("\n  on_removed: {what}")).unwrap_or_default();
+        world.edit_sync("customers", |sync| {
+            let sync = sync
+                .replace("operation: upsert", &format!("operation: {}{on_removed}", self.operation))
+                .replace("api: bulk", &format!("api: {}", self.api));
+            format!("{sync}\nguard: {{max_removed: 100%}}\n")
+        });
+        if self.on_removed.is_some() {
+            assert_eq!(world.run("customers", LOADED).await.unwrap().verdict, Verdict::Green);
+            self.change_model(&world);
+        }
+        world
+    }
+
+    /// Some rows leave, some change, some come.
+    fn change_model(self, world: &World) {
+        let (gone, changed) = (self.leave, self.leave + self.change);
+        for statement in [
+            format!("DELETE FROM {CUSTOMER} WHERE C_CUSTKEY <= {gone}"),
+            format!("UPDATE {CUSTOMER} SET C_NAME = 'new' WHERE C_CUSTKEY <= {changed}"),
+            format!(
+                "INSERT INTO {CUSTOMER} SELECT C_CUSTKEY + 1000, C_NAME, C_ADDRESS, C_NATIONKEY, C_PHONE, \
+                 C_ACCTBAL, C_MKTSEGMENT, C_COMMENT FROM {CUSTOMER} WHERE C_CUSTKEY <= {}",
+                gone + 5
+            ),
+        ] {
+            world.snowflake.execute(&statement).unwrap();
+        }
+    }
+
+    /// Begins a run, and takes it to its end.
+    pub async fn run(self, world: &World, run: &str) -> Result<(), Failure> {
+        let run = world.begin("customers", run, self.mode).await?;
+        world.drive(run).await.map(drop)
+    }
+}
