@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use store::{Store, approval};
 
 use crate::{
-    demo,
+    baseline, demo,
     driver::{Driver, Parts},
     held,
     show::{self, Bars},
@@ -48,6 +48,9 @@ enum Command {
     },
     /// Do everything up to the frozen plan, show it, and send nothing.
     Plan(RunOptions),
+    /// The baseline of a sync: what is known of each row that Salesforce has accepted.
+    #[command(subcommand)]
+    Baseline(Baseline),
     /// Send the plan of a run that stopped there, named by `--run`: this plan, byte for byte.
     Apply {
         #[command(flatten)]
@@ -58,6 +61,26 @@ enum Command {
     },
     /// Rows that Salesforce refused: list them, explain one, or let them go again.
     Held(held::Options),
+}
+
+#[derive(Debug, Subcommand)]
+enum Baseline {
+    /// Read every segment of the baseline and say whether it is whole.
+    Check {
+        /// The sync.
+        sync: SyncName,
+        /// The folder that serves as the bucket.
+        #[arg(long, default_value = "backhaul-bucket")]
+        bucket: PathBuf,
+    },
+    /// Ask the org for the rows of lost and damaged segments. Nothing is sent.
+    Rebuild {
+        #[command(flatten)]
+        options: RunOptions,
+        /// Ask for every row, as if there were no baseline: for when its head is lost.
+        #[arg(long)]
+        all: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -92,6 +115,10 @@ impl Cli {
             Command::Validate { names, syncs } => validate(names, &syncs),
             Command::Run { options, release } => options.carry_out(Mode::Run, release).await,
             Command::Plan(options) => options.carry_out(Mode::Plan, false).await,
+            Command::Baseline(Baseline::Check { sync, bucket }) => {
+                baseline::check(&Store::directory(bucket), &sync).await
+            }
+            Command::Baseline(Baseline::Rebuild { options, all }) => options.rebuild(all).await,
             Command::Apply { options, release } => options.apply(release).await,
             Command::Held(options) => held::held(options, &person()).await,
         }
@@ -132,6 +159,17 @@ impl RunOptions {
         let run = RunRef { sync: self.sync.clone(), run };
         approval::apply(&Store::directory(&self.bucket), &run, &person()).await?;
         self.carry_out(Mode::Run, release).await
+    }
+
+    /// A new rebuild is begun only if there is something to rebuild.
+    async fn rebuild(self, all: bool) -> Result<ExitCode, Failure> {
+        let mode = if all { Mode::RebuildAll } else { Mode::Rebuild };
+        let begins = self.run.is_none() && !all;
+        if begins && baseline::is_whole(&Store::directory(&self.bucket), &self.sync).await? {
+            println!("There is nothing to rebuild.");
+            return Ok(ExitCode::SUCCESS);
+        }
+        self.carry_out(mode, false).await
     }
 
     async fn carry_out(self, mode: Mode, release: bool) -> Result<ExitCode, Failure> {

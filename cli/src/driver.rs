@@ -52,6 +52,8 @@ pub enum Step {
         jobs: usize,
         /// Rows of all of them, when there are any.
         rows: u64,
+        /// The org is asked for those rows, and none is sent.
+        asks: bool,
     },
     /// A job has ended and its results are kept.
     Loaded {
@@ -152,7 +154,7 @@ impl Driver<'_> {
         let Parts { store, salesforce, .. } = self.parts;
         let output = self.retried(|| plan::handle(store, salesforce, event.clone())).await?;
         if output.next == plan::Next::Load {
-            (self.watch)(Step::Planned { jobs: output.jobs.len(), rows: output.rows });
+            (self.watch)(Step::Planned { jobs: output.jobs.len(), rows: output.rows, asks: output.asks });
         }
         Ok(output)
     }

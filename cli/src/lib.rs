@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stdout, reason = "a command line prints")]
 
+pub mod baseline;
 pub mod commands;
 pub mod demo;
 pub mod driver;

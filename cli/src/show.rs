@@ -31,10 +31,10 @@ impl Bars {
                 self.begin("Map", rows);
             }
             Step::Mapped { rows } => self.advance(rows),
-            Step::Planned { jobs, rows } => {
+            Step::Planned { jobs, rows, asks } => {
                 self.end("Map", "compared with what Salesforce has accepted");
                 self.note("Plan", &format!("{} rows in {}", HumanCount(rows), counted(jobs, "job")));
-                self.begin("Load", rows);
+                self.begin(if asks { "Ask" } else { "Load" }, rows);
             }
             Step::Loaded { rows } => self.advance(rows),
             Step::Settled => self.begin_waiting("Settle", "writing the next baseline"),

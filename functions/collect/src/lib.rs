@@ -1,13 +1,16 @@
 //! What became of every row of a job: the vendor's three files as they came, then the outcomes by key.
 //!
 //! The files are kept first and joined afterwards from the copies, so that a second try asks the vendor for nothing
-//! that is already kept. Rows of which the files say nothing are looked up in the org before anything is said of them.
+//! that is already kept. Rows of which the files say nothing are looked up in the org before anything is said of them;
+//! those of a rebuild are looked up and nothing else.
 //!
 //! Vendor page: <https://developer.salesforce.com/docs/atlas.en-us.api_asynch.meta/api_asynch/get_job_successful_results.htm>
 
 mod calls;
 mod files;
 mod verify;
+
+use std::io;
 
 use engine::{
     Class, Failure, JobRef, RunId, RunRef, SyncName,
@@ -121,7 +124,9 @@ impl<'a> Collector<'a> {
     }
 
     async fn collect(&self) -> Result<Collected, Failure> {
-        if self.planned().api == Api::Rest {
+        if self.plan.asks {
+            // There are no results: of no row anything is known.
+        } else if self.planned().api == Api::Rest {
             self.keep_calls().await?
         } else {
             self.keep_files().await?
@@ -133,6 +138,9 @@ impl<'a> Collector<'a> {
 
     /// Requests that the job took, besides the queries of rows in doubt.
     async fn api_calls(&self) -> Result<u64, Failure> {
+        if self.plan.asks {
+            return Ok(0);
+        }
         if self.planned().api == Api::Rest {
             return Ok(quota::rest_calls(self.planned()));
         }
@@ -151,12 +159,15 @@ impl<'a> Collector<'a> {
             instant: self.run.run.instant(),
         };
         let fragments = self.planned().fragments.clone();
-        let (store, run, job) = (self.store.blocking(), self.run.clone(), self.job);
+        let (store, run, job, asks) = (self.store.blocking(), self.run.clone(), self.job, self.plan.asks);
         store::blocking(move || {
             let sent = fragments.into_iter().map(|fragment| {
                 let object = layout::fragment(&run, &fragment, &fragment.sent_file());
                 Ok((fragment, store.reader(&object)?))
             });
+            if asks {
+                return outcome::join(input, sent, io::empty(), io::empty(), io::empty());
+            }
             let file = |name: &str| store.reader(&layout::results(&run, job, name));
             outcome::join(input, sent, file("success.csv")?, file("failed.csv")?, file("unprocessed.csv")?)
         })
@@ -188,6 +199,9 @@ impl<'a> Collector<'a> {
 
     /// What becomes of rows that are worth another pass.
     fn further(&self) -> Further {
+        if self.plan.asks {
+            return Further::Exhausted;
+        }
         let code = self.end.error.as_deref().map(engine::taxonomy::job_code);
         if code.and_then(salesforce::classify) == Some(Class::Quota) {
             Further::Exhausted

@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::Collector;
 
-/// `verified.json`: what the org said of the rows in doubt.
+/// So many queries are asked before their answers are kept: a try that is cut off begins with the next ones.
+const KEPT_TOGETHER: usize = 20;
+
+/// `verified-<n>.json`: what the org said of some of the rows in doubt.
 #[derive(Default, Serialize, Deserialize)]
 struct Verified {
     /// Queries that it took.
@@ -24,27 +27,48 @@ impl Collector<'_> {
         if outcomes.doubtful() == 0 {
             return Ok((outcomes, 0));
         }
-        let (mut outcomes, pieces) = self.doubt(outcomes).await?;
-        let verified = self.verified(&pieces).await?;
-        for (key, verdict, id) in &verified.rows {
-            outcomes.verify(key, *verdict, id)?;
+        let (mut outcomes, pieces) =
+            if self.plan.asks { (outcomes, self.fragments()) } else { self.doubt(outcomes).await? };
+        let (mut queries, mut number) = (0, 0);
+        for piece in &pieces {
+            let rows = self.store.get(piece).await?;
+            let rows = rows.ok_or_else(|| Failure::bug(format!("`{piece}` is not there")))?.bytes;
+            for part in questions(&self.plan.object, &self.mapping, &rows)?.chunks(KEPT_TOGETHER) {
+                let verified = self.verified(number, part).await?;
+                number += 1;
+                queries += verified.queries;
+                self.take_down_verified(&mut outcomes, &verified)?;
+            }
         }
-        Ok((outcomes, verified.queries))
+        Ok((outcomes, queries))
+    }
+
+    fn take_down_verified(&self, outcomes: &mut Outcomes, verified: &Verified) -> Result<(), Failure> {
+        for (key, verdict, id) in &verified.rows {
+            if self.plan.asks {
+                outcomes.find_in_org(key, *verdict, id)?;
+            } else {
+                outcomes.verify(key, *verdict, id)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the rows of the job are as they were mapped.
+    fn fragments(&self) -> Vec<String> {
+        let fragments = self.planned().fragments.iter();
+        fragments.map(|fragment| layout::fragment(self.run, fragment, &fragment.file)).collect()
     }
 
     /// What was found is kept, so that every try of the stage says the same.
-    async fn verified(&self, pieces: &[String]) -> Result<Verified, Failure> {
-        let place = layout::results(self.run, self.job, "verified.json");
+    async fn verified(&self, number: usize, questions: &[Question]) -> Result<Verified, Failure> {
+        let place = layout::results(self.run, self.job, &format!("verified-{number:03}.json"));
         if let Some(verified) = self.store.get_json(&place).await? {
             return Ok(verified);
         }
         let mut verified = Verified::default();
-        for piece in pieces {
-            let rows = self.store.get(piece).await?;
-            let rows = rows.ok_or_else(|| Failure::bug(format!("`{piece}` is not there")))?.bytes;
-            for question in questions(&self.plan.object, &self.mapping, &rows)? {
-                self.ask(&question, &mut verified).await?;
-            }
+        for question in questions {
+            self.ask(question, &mut verified).await?;
         }
         self.store.create_json(&place, &verified).await?;
         self.store.require(&place).await
@@ -57,6 +81,11 @@ impl Collector<'_> {
                 let known = question.answer(&self.mapping, &records)?;
                 verified.rows.extend(known.into_iter().map(|known| (known.key, known.verdict, known.id)));
                 Ok(())
+            }
+            Err(failure) if failure.class == Class::Configuration && self.plan.asks => {
+                Err(failure.at("the org cannot be asked for the rows").hint(
+                    "the user of the run needs to read the object, its key field and every field of the mapping",
+                ))
             }
             // The running user may write what it may not query: those rows stay in doubt, in the open.
             Err(failure) if failure.class == Class::Configuration => {

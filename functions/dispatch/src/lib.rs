@@ -51,6 +51,10 @@ pub enum Ask {
     Plan,
     /// The plan of a run that stopped there is sent.
     Apply,
+    /// The org is asked for the rows of the lost and damaged segments of the baseline; nothing is sent.
+    Rebuild,
+    /// The org is asked for every row; nothing is sent.
+    RebuildAll,
 }
 
 /// What a dispatch decided.
@@ -96,6 +100,8 @@ pub async fn handle(store: &Store, syncs: &Path, event: Event) -> Result<Dispatc
                 }
                 (Ask::Plan, run) => (Mode::Plan, run),
                 (Ask::Run, run) => (Mode::Run, run),
+                (Ask::Rebuild, run) => (Mode::Rebuild, run),
+                (Ask::RebuildAll, run) => (Mode::RebuildAll, run),
             };
             if let Some(rows) = event.release {
                 let head = store.get_json::<Head>(&layout::head(&sync)).await?.unwrap_or_default();
@@ -165,7 +171,7 @@ async fn freeze(
     started_by: &str,
     dispatched: &mut Dispatched,
 ) -> Result<(), Failure> {
-    if !is_free(store, &run, dispatched).await? {
+    if !is_free(store, &run, mode, dispatched).await? {
         return Ok(());
     }
     let document = Run {
@@ -182,11 +188,22 @@ async fn freeze(
 }
 
 /// Whether a run may go on now. When it may not, it waits, and what it waits for is settled if nobody else does that.
-async fn is_free(store: &Store, run: &RunRef, dispatched: &mut Dispatched) -> Result<bool, Failure> {
+async fn is_free(
+    store: &Store,
+    run: &RunRef,
+    mode: Mode,
+    dispatched: &mut Dispatched,
+) -> Result<bool, Failure> {
     match lease::standing(store, run).await? {
         Standing::Free => return Ok(true),
         Standing::Going(_) => dispatched.waiting.push(run.clone()),
-        Standing::Unsettled(left) => give_up(store, run.clone(), left, dispatched).await?,
+        Standing::Unsettled(left) => {
+            let before = RunRef { sync: run.sync.clone(), run: left.clone() };
+            if mode.asks() && lease::is_at_rest(store, &before).await? {
+                return Ok(true);
+            }
+            give_up(store, run.clone(), left, dispatched).await?;
+        }
     }
     Ok(false)
 }
@@ -197,7 +214,7 @@ async fn is_free(store: &Store, run: &RunRef, dispatched: &mut Dispatched) -> Re
 /// Those of [`approval::apply`].
 pub async fn apply(store: &Store, run: RunRef, by: &str) -> Result<Dispatched, Failure> {
     let mut dispatched = Dispatched::default();
-    if is_free(store, &run, &mut dispatched).await? {
+    if is_free(store, &run, Mode::Run, &mut dispatched).await? {
         approval::apply(store, &run, by).await?;
         dispatched.apply.push(run);
     }

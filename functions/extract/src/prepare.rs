@@ -5,10 +5,10 @@ use engine::{
     config::Sync,
     contract::Objects,
     cursor,
-    document::{Base, Described, Head, Run, Watermark, from_bytes},
+    document::{Base, Described, Mode, Run, Watermark},
     layout,
 };
-use store::{Store, release};
+use store::{Store, baseline, release};
 
 /// The frozen beginnings of a run.
 pub(crate) struct Prepared {
@@ -34,7 +34,7 @@ pub(crate) async fn prepare(
     run: &RunRef,
     frozen: Run,
 ) -> Result<Prepared, Failure> {
-    freeze_base(store, run).await?;
+    freeze_base(store, run, frozen.mode).await?;
     let base: Base = store.require(&layout::base(run)).await?;
     let objects = described(store, salesforce, run, &frozen).await?;
     let holds_for = cursor::holds_for(&frozen.sync, &objects);
@@ -43,25 +43,31 @@ pub(crate) async fn prepare(
     Ok(Prepared { run: frozen, objects, holds_for, watermark })
 }
 
-/// The head as it is now, once: the run commits only over this one. With it the releases that it does not know.
-async fn freeze_base(store: &Store, run: &RunRef) -> Result<(), Failure> {
+/// The head as it is now, once: the run commits only over this one. With it the releases that it does not know, for a run
+/// that can carry them out.
+async fn freeze_base(store: &Store, run: &RunRef, mode: Mode) -> Result<(), Failure> {
     let place = layout::base(run);
     if store.exists(&place).await? {
         return Ok(());
     }
-    let head_place = layout::head(&run.sync);
-    let (version, head) = match store.get(&head_place).await? {
-        None => (None, Head::default()),
-        Some(object) => {
-            let head: Head = from_bytes(&head_place, &object.bytes)?;
-            head.format.require_known(&head_place)?;
-            (Some(object.version.0), head)
-        }
+    let base = match mode {
+        Mode::Run | Mode::Plan => whole(store, run).await?,
+        Mode::Rebuild => baseline::remaining(store, &run.sync).await?,
+        Mode::RebuildAll => baseline::nothing(store, &run.sync).await?,
     };
-    let releases = release::waiting(store, &run.sync, &head).await?;
-    let base = Base { version, head, releases };
+    let releases =
+        if mode.asks() { Vec::new() } else { release::waiting(store, &run.sync, &base.head).await? };
+    let base = Base { releases, ..base };
     store.create_json(&place, &base).await?;
     Ok(())
+}
+
+/// The head with all of its segments. They are read here as well as by Map, so that a damaged one is told before the
+/// warehouse is asked, and as the failure of the execution: that of a child would not say which it is.
+async fn whole(store: &Store, run: &RunRef) -> Result<Base, Failure> {
+    let base = baseline::current(store, &run.sync).await?;
+    baseline::require_whole(store, &run.sync, &base.head.segments).await?;
+    Ok(base)
 }
 
 async fn described(

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use engine::{
     Failure, RunRef,
-    config::{Fresh, Sync},
+    config::{Fresh, Selection, Sync},
     contract::{Column, ColumnKind},
     cursor,
     document::{Extracted, Statement, Submitted, Watermark, sync_file},
@@ -102,12 +102,21 @@ pub(crate) async fn result(
         columns: finished.columns,
         rows: finished.rows,
         partitions: finished.partitions.iter().map(|partition| partition.rows).collect(),
-        mapping: Mapping { narrowed: prepared.watermark.is_some(), ..mapping },
+        mapping: narrowed(mapping, prepared),
         cursor,
         age,
     };
     store.create_or_agree(&place, engine::document::to_bytes(&extracted)).await?;
     Ok(Progress::Finished(Box::new(extracted)))
+}
+
+/// The mapping for what this run reads. A rebuild leaves keys without a row, and rows that are as they were accepted, to
+/// the next run and its guard rails.
+fn narrowed(mapping: Mapping, prepared: &Prepared) -> Mapping {
+    if prepared.run.mode.asks() {
+        return Mapping { narrowed: true, send: Selection::Changes, ..mapping };
+    }
+    Mapping { narrowed: prepared.watermark.is_some(), ..mapping }
 }
 
 /// The failure with the file that a person has to look at.

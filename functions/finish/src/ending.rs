@@ -3,7 +3,8 @@
 use engine::{
     Failure, JobRef, RunRef, canary,
     document::{
-        Approval, Chunk, Collected, Failed, JobEnd, Mapped, Mode, Plan, Prediction, Run, Sample, Stopped,
+        Approval, Base, Chunk, Collected, Failed, JobEnd, Mapped, Mode, Plan, Prediction, Run, Sample,
+        Stopped,
     },
     layout,
     quota::Limits,
@@ -128,6 +129,8 @@ pub(crate) async fn add_up(store: &Store, run: &RunRef, failed: Option<&Failed>)
     let stopped =
         stop::stopped(&run.run, totals.sent() + totals.removing, jobs.iter().map(|job| &job.collected))
             .or_else(|| canary(&frozen, plans.first()?, &jobs));
+    // A run may have failed before it had one.
+    let base: Option<Base> = store.get_json(&layout::base(run)).await?;
     let released: Option<Approval> = store.get_json(&layout::released(run)).await?;
     Ok(Report::new(&Input {
         run,
@@ -146,6 +149,7 @@ pub(crate) async fn add_up(store: &Store, run: &RunRef, failed: Option<&Failed>)
         preview: preview.as_ref(),
         totals: &totals,
         jobs: &jobs,
+        left_out: base.as_ref().map_or(&[], |base| &base.left_out),
         failure: failed,
     }))
 }

@@ -46,10 +46,10 @@ pub async fn handle(
     }
     let ended = failed.is_none();
     let (report, place) = report(store, &run, failed).await?;
-    if ended {
-        lease::release(store, &run, report.stopped.clone()).await?;
-    } else {
-        lease::release_failed(store, &run).await?;
+    match report.mode {
+        _ if !ended => lease::release_failed(store, &run).await?,
+        Mode::Rebuild | Mode::RebuildAll => lease::release_rebuild(store, &run).await?,
+        Mode::Run | Mode::Plan => lease::release(store, &run, report.stopped.clone()).await?,
     }
     match report.verdict {
         Verdict::Unbalanced => {
@@ -130,7 +130,9 @@ async fn report(store: &Store, run: &RunRef, failed: Option<Failed>) -> Result<(
     let (json, text) = match (&failed, ending::mode(store, run).await?) {
         (Some(_), _) => (layout::failure(run), layout::failure_text(run)),
         (None, Mode::Plan) => (layout::preview_json(run), layout::preview_text(run)),
-        (None, Mode::Run) => (layout::report_json(run), layout::report_text(run)),
+        (None, Mode::Run | Mode::Rebuild | Mode::RebuildAll) => {
+            (layout::report_json(run), layout::report_text(run))
+        }
     };
     if let Some(report) = store.get_json::<Report>(&json).await? {
         return Ok((report, text));

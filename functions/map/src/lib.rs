@@ -8,7 +8,7 @@ use engine::{
     map::{Piece, map_chunk},
 };
 use serde::{Deserialize, Serialize};
-use store::Store;
+use store::{Store, baseline};
 
 /// The chunk to map.
 #[derive(Clone, Debug, Deserialize)]
@@ -34,7 +34,8 @@ pub struct Output {
 /// Maps one chunk; its summary is written last.
 ///
 /// # Errors
-/// [`engine::Class::Configuration`] when the run is not there or the model is not ordered by its key,
+/// [`engine::Class::Configuration`] when the run is not there, a segment of the baseline is lost or damaged, or the model
+/// is not ordered by its key,
 /// the classes of the store and of [`map_chunk`] otherwise.
 pub async fn handle(store: &Store, event: Event) -> Result<Output, Failure> {
     let run = RunRef { sync: event.sync, run: event.run };
@@ -57,6 +58,8 @@ async fn map(store: &Store, run: &RunRef, number: ChunkNo) -> Result<Mapped, Fai
     let releases = Releases::of(&base.releases);
     let segments: Vec<SegmentRef> =
         base.head.segments.into_iter().filter(|segment| chunk.overlaps(segment)).collect();
+    // Before the first row: a chunk ends where its range ends, which need not be where a segment does.
+    baseline::require_whole(store, &run.sync, &segments).await?;
     let (store, run) = (store.blocking(), run.clone());
     store::blocking(move || {
         let partitions =

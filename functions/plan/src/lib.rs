@@ -59,6 +59,8 @@ pub struct Output {
     pub concurrency: u32,
     /// Rows of those jobs.
     pub rows: u64,
+    /// The org is asked for those rows, and none is sent.
+    pub asks: bool,
     /// The jobs.
     pub jobs: Vec<Job>,
 }
@@ -116,8 +118,9 @@ impl Planner<'_> {
                 self.store.create_json(&layout::limits_seen(self.run), &self.limits().await?).await?;
                 Ok(self.output(&plan, Next::Stop, jobs_of_turn(&plan, 0), 0))
             }
-            (Mode::Run, true) => Ok(self.output(&plan, Next::Settle, Vec::new(), 0)),
+            (_, true) => Ok(self.output(&plan, Next::Settle, Vec::new(), 0)),
             (Mode::Run, false) => self.let_through(&plan).await,
+            (Mode::Rebuild | Mode::RebuildAll, false) => self.let_ask(&plan).await,
         }
     }
 
@@ -133,12 +136,17 @@ impl Planner<'_> {
         for chunk in manifest {
             chunks.push(store.require::<Mapped>(&layout::mapped_summary(run, chunk.chunk)).await?);
         }
-        self.cut_canary(&mut chunks).await?;
-        let mut plan = plan::plan(&self.frozen.sync, &extracted.mapping, &chunks)?;
-        let base: Base = store.require(&layout::base(run)).await?;
-        let baseline = base.head.segments.iter().map(|segment| segment.rows).sum();
-        let known = guard::Known { baseline, narrowed: extracted.mapping.narrowed, age: extracted.age };
-        plan.guard = guard::judge(&self.frozen.sync, &plan.totals, known);
+        let plan = if self.frozen.mode.asks() {
+            plan::ask(&self.frozen.sync, &extracted.mapping, &chunks)?
+        } else {
+            self.cut_canary(&mut chunks).await?;
+            let mut plan = plan::plan(&self.frozen.sync, &extracted.mapping, &chunks)?;
+            let base: Base = store.require(&layout::base(run)).await?;
+            let baseline = base.head.segments.iter().map(|segment| segment.rows).sum();
+            let known = guard::Known { baseline, narrowed: extracted.mapping.narrowed, age: extracted.age };
+            plan.guard = guard::judge(&self.frozen.sync, &plan.totals, known);
+            plan
+        };
         store.create_or_agree(&place, to_bytes(&plan)).await?;
         Ok(plan)
     }
@@ -236,6 +244,18 @@ impl Planner<'_> {
         Ok(self.output(plan, Next::Load, jobs_of_turn(plan, 0), 0))
     }
 
+    /// Lets a rebuild ask, unless that would take more of the org's allowances than the sync may. Asking leaves nothing
+    /// to settle, so the allowances are not kept where they would say that a run has begun to send.
+    async fn let_ask(&self, plan: &Plan) -> Result<Output, Failure> {
+        let place = layout::limits_seen(self.run);
+        if !self.store.exists(&place).await? {
+            let limits = self.limits().await?;
+            quota::check(&self.frozen.sync.quota, &limits, &plan.prediction)?;
+            self.store.create_json(&place, &limits).await?;
+        }
+        Ok(self.output(plan, Next::Load, jobs_of_turn(plan, 0), 0))
+    }
+
     /// Whether a later wave may go: decided once, by the allowances that the first try was told.
     async fn allowed(&self, plan: &Plan) -> Result<Result<(), Failure>, Failure> {
         let place = layout::limits(self.run, plan.wave);
@@ -263,7 +283,8 @@ impl Planner<'_> {
         let rows = jobs.iter().map(|job| plan.jobs[job.job as usize].rows).sum();
         // Rows of a later wave met a lock or a fault before: one job at a time, they do not meet each other.
         let concurrency = if plan.wave == 1 { self.frozen.sync.load.concurrency } else { 1 };
-        Output { next, wave: plan.wave, next_wave: plan.wave + 1, wait_seconds, concurrency, rows, jobs }
+        let (wave, next_wave, asks) = (plan.wave, plan.wave + 1, plan.asks);
+        Output { next, wave, next_wave, wait_seconds, concurrency, rows, asks, jobs }
     }
 }
 

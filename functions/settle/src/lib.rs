@@ -8,7 +8,7 @@ use engine::{
     settle::settle_chunk,
 };
 use serde::{Deserialize, Serialize};
-use store::{Put, Store};
+use store::{Put, Store, baseline};
 
 /// The chunk to settle.
 #[derive(Clone, Debug, Deserialize)]
@@ -32,7 +32,7 @@ pub struct Output {
 /// Writes the next baseline segment of a chunk.
 ///
 /// # Errors
-/// [`engine::Class::Configuration`] when the run is not there, the classes of the store and of
+/// [`engine::Class::Configuration`] when the run is not there, or a segment of the baseline is lost or damaged; the classes of the store and of
 /// [`settle_chunk`] otherwise.
 pub async fn handle(store: &Store, event: Event) -> Result<Output, Failure> {
     let run = RunRef { sync: event.sync, run: event.run };
@@ -106,8 +106,10 @@ impl Inputs {
         let mut learnt = store.list(&layout::mapped(run, chunk.chunk, "mended-")).await?;
         learnt.extend(deltas(store, run, chunk.chunk).await?);
         let segments = base.head.segments.into_iter().filter(|segment| chunk.overlaps(segment));
+        let segments: Vec<SegmentRef> = segments.collect();
+        baseline::require_whole(store, &run.sync, &segments).await?;
         Ok(Self {
-            baseline: segments.map(|segment| segment.object).collect(),
+            baseline: segments.into_iter().map(|segment| segment.object).collect(),
             removed: store.list(&layout::mapped(run, chunk.chunk, "removed-")).await?,
             deltas: learnt,
             releases,

@@ -8,7 +8,7 @@ mod calls;
 use engine::{
     Failure, JobRef, RunId, RunRef, SyncName,
     config::Api,
-    document::{Plan, PlannedJob},
+    document::{JobEnd, Plan, PlannedJob, to_bytes},
     journal::{Intent, Next},
     layout,
 };
@@ -74,6 +74,11 @@ async fn submit(
     let planned = planned(&plan, run, job)?;
     lease::hold(store, run).await?;
     lease::refuse_stale(store, run).await?;
+    if plan.asks {
+        // Nothing is sent, now or ever: Collect asks the org for the rows.
+        store.create_or_agree(&layout::job_end(run, job), to_bytes(&JobEnd::asked())).await?;
+        return Ok(Output::wait(0));
+    }
     write_intent(store, run, job, &plan, planned).await?;
     let given_up = store.exists(&layout::given_up(run)).await?;
     if planned.api == Api::Rest {
@@ -126,7 +131,7 @@ async fn write_intent(
         bytes: planned.bytes,
     };
     let place = layout::journal(run, job, "intent.json");
-    store.create_or_agree(&place, engine::document::to_bytes(&intent)).await
+    store.create_or_agree(&place, to_bytes(&intent)).await
 }
 
 /// A small job is done in a moment; a large one takes minutes.

@@ -105,6 +105,7 @@ pub fn is_settled(report: &Report) -> bool {
     report.verdict.is_well()
         && counts.unprocessed == 0
         && counts.missing == 0
+        && counts.found.different + counts.found.absent == 0
         && report.reasons.iter().all(stays_refused)
 }
 

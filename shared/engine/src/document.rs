@@ -24,6 +24,19 @@ pub enum Mode {
     Run,
     /// To the frozen plan; nothing is sent.
     Plan,
+    /// To the end, and nothing is sent: the org is asked what it holds of the rows that the lost and damaged segments
+    /// of the baseline knew.
+    Rebuild,
+    /// The same for all rows, as if there were no baseline.
+    RebuildAll,
+}
+
+impl Mode {
+    /// The org is asked for the rows that another run would send.
+    #[must_use]
+    pub const fn asks(self) -> bool {
+        matches!(self, Self::Rebuild | Self::RebuildAll)
+    }
 }
 
 /// `run.json`: the sync as it was when the run began.
@@ -46,8 +59,11 @@ pub struct Run {
 pub struct Base {
     /// The version of the object that was read; none when there was no head yet.
     pub version: Option<String>,
-    /// What it said.
+    /// What it said; of a rebuild without what it leaves out, and without the watermark.
     pub head: Head,
+    /// The segments that a rebuild leaves out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<SegmentRef>,
     /// The releases of held rows that no run has carried out yet: this one does, and says so with its commit.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub releases: Vec<Release>,
@@ -137,6 +153,24 @@ pub struct Head {
     /// The number of the last release of held rows that was carried out; 0 before the first.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub released: u32,
+}
+
+impl Head {
+    /// Reads the head stored as `place`; none when the bytes are no head at all.
+    ///
+    /// # Errors
+    /// [`crate::Class::Configuration`] when a newer version has written it: it must not be replaced, whatever it says.
+    pub fn read(place: &str, bytes: &[u8]) -> Result<Option<Self>, Failure> {
+        #[derive(Deserialize)]
+        struct Formatted {
+            #[serde(default)]
+            format: Format,
+        }
+        if let Ok(Formatted { format }) = serde_json::from_slice(bytes) {
+            format.require_known(place)?;
+        }
+        Ok(serde_json::from_slice(bytes).ok())
+    }
 }
 
 /// How far the cursor column of a model was read.
@@ -401,6 +435,9 @@ pub struct Plan {
     /// What the guard rails say of the first wave.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub guard: Vec<Judged>,
+    /// Of a rebuild: the org is asked for the rows of the jobs, and none is sent.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub asks: bool,
 }
 
 /// What a guard rail says of a run.
@@ -540,11 +577,25 @@ pub struct Collected {
     /// Of the rejected: those that are held from now on.
     #[serde(default)]
     pub held: u64,
+    /// Rows that the org was asked for instead; none of them is in the counts above.
+    #[serde(default, skip_serializing_if = "Found::is_none")]
+    pub found: Found,
     /// Requests that the job took, as its journal counts them.
     #[serde(default)]
     pub api_calls: u64,
     /// A few rejected rows for the report.
     pub samples: Vec<Sample>,
+}
+
+/// What the org holds of rows that a rebuild asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// The record is as the row would make it.
+    pub equal: u64,
+    /// There is a record with the key, and it is not.
+    pub different: u64,
+    /// There is no record with the key.
+    pub absent: u64,
 }
 
 /// Rows of a job that are worth another wave. They are counted in [`Collected`] too; the report counts them only
@@ -620,6 +671,15 @@ impl JobEnd {
         Self { id: String::new(), state: Self::GIVEN_UP.to_owned(), ..Self::of_calls() }
     }
 
+    /// The state of a job of which nothing is sent, because the org is only asked for its rows.
+    pub const ASKED: &str = "Asked";
+
+    /// The end of a job of which nothing is sent.
+    #[must_use]
+    pub fn asked() -> Self {
+        Self { state: Self::ASKED.to_owned(), ..Self::of_calls() }
+    }
+
     /// The end of a series of REST calls.
     #[must_use]
     pub fn of_calls() -> Self {
@@ -670,6 +730,20 @@ impl Examples {
         add(&mut self.added, &next.added);
         add(&mut self.changed, &next.changed);
         add(&mut self.removed, &next.removed);
+    }
+}
+
+impl Found {
+    /// No row was asked for.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        self.rows() == 0
+    }
+
+    /// How many rows were asked for.
+    #[must_use]
+    pub const fn rows(&self) -> u64 {
+        self.equal + self.different + self.absent
     }
 }
 

@@ -32,6 +32,24 @@ pub fn release(sync: &SyncName, number: u32) -> String {
     format!("syncs/{sync}/releases/{number:06}.json")
 }
 
+/// Where all baseline segments of a sync are, with a trailing slash.
+#[must_use]
+pub fn baseline_folder(sync: &SyncName) -> String {
+    format!("syncs/{sync}/baseline/")
+}
+
+/// Where all runs of a sync are, with a trailing slash.
+#[must_use]
+pub fn runs_folder(sync: &SyncName) -> String {
+    format!("runs/{sync}/")
+}
+
+/// Whether an object is the report of a run that committed.
+#[must_use]
+pub fn is_report(object: &str) -> bool {
+    object.ends_with("/report.json")
+}
+
 /// The folder of a run, without a trailing slash.
 #[must_use]
 pub fn run_folder(run: &RunRef) -> String {
@@ -65,7 +83,7 @@ run_objects! {
     released = "released.json";
     /// Says that the plan of a run that was to stop there is sent.
     apply = "apply.json";
-    /// The org's allowances as they were when a plan was made that is only looked at.
+    /// The org's allowances as they were when a plan was made that is only looked at, or a rebuild began to ask.
     limits_seen = "limits-plan.json";
     /// The report of a plan that is only looked at, for machines.
     preview_json = "preview.json";
@@ -188,6 +206,25 @@ pub fn delta(run: &RunRef, job: JobRef, chunk: ChunkNo) -> String {
     results(run, job, &format!("delta-{chunk:05}.zst"))
 }
 
+/// Where the journals of all jobs of a run are, with a trailing slash.
+#[must_use]
+pub fn jobs_folder(run: &RunRef) -> String {
+    format!("{}/jobs/", run_folder(run))
+}
+
+/// Where the results of all jobs of a run are, with a trailing slash.
+#[must_use]
+pub fn results_folder(run: &RunRef) -> String {
+    format!("{}/results/", run_folder(run))
+}
+
+/// Where the counts will be of the job that an entry of a journal is about; none when it is no such entry.
+#[must_use]
+pub fn summary_of(run: &RunRef, entry: &str) -> Option<String> {
+    let (job, _) = entry.strip_prefix(&jobs_folder(run))?.split_once('/')?;
+    Some(format!("{}{job}/summary.json", results_folder(run)))
+}
+
 /// The counts of a job: written last, so its presence means the job is collected.
 #[must_use]
 pub fn results_summary(run: &RunRef, job: JobRef) -> String {
@@ -198,4 +235,18 @@ pub fn results_summary(run: &RunRef, job: JobRef) -> String {
 #[must_use]
 pub fn settled(run: &RunRef, chunk: ChunkNo) -> String {
     format!("{}/settled/{chunk:05}.json", run_folder(run))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_journal_leads_to_the_counts_of_its_job() {
+        let run = RunRef { sync: "customers".parse().unwrap(), run: "20260101T000000Z".parse().unwrap() };
+        let job = JobRef { wave: 2, job: 17 };
+        let entry = journal(&run, job, "attempt-0.json");
+        assert_eq!(summary_of(&run, &entry), Some(results_summary(&run, job)));
+        assert_eq!(summary_of(&run, &results_summary(&run, job)), None);
+    }
 }

@@ -12,6 +12,7 @@
 //! joins results to what was sent, [`live`] compares what is in doubt with the org, [`stop`] says whether a person is needed; [`settle`] writes the next baseline ([`segment`]), [`held`] tells of the refused rows in it; [`report`]
 //! adds it all up.
 
+pub mod baseline;
 pub mod canary;
 pub mod collections;
 pub mod config;

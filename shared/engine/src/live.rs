@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use crate::{
     Failure,
     collections::NULL,
+    config::Operation,
     mapping::{Assignment, Conversion, Header, Mapping},
     outcome::Verdict,
     records::{Csv, push_number},
@@ -81,17 +82,33 @@ impl Question {
     /// [`crate::Class::Transient`] when a record is not the documented JSON.
     pub fn answer(&self, mapping: &Mapping, records: &[Box<RawValue>]) -> Result<Vec<Known>, Failure> {
         let key = &mapping.assignments[0];
-        let mut live = BTreeMap::new();
+        let mut live: BTreeMap<String, Vec<Record>> = BTreeMap::new();
         for record in records {
             let record = Record::parse(record)?;
             let found = record.text(&key.header).unwrap_or_default();
-            live.insert(comparable(mapping, &found), record);
+            live.entry(comparable(mapping, &found)).or_default().push(record);
         }
-        Ok(self.rows.iter().map(|row| known(mapping, row, live.get(&comparable(mapping, &row[0])))).collect())
+        let of = |row: &[String]| live.get(&comparable(mapping, &row[0])).map_or(&[][..], Vec::as_slice);
+        Ok(self.rows.iter().map(|row| known(mapping, row, of(row))).collect())
     }
 }
 
-fn known(mapping: &Mapping, row: &[String], live: Option<&Record>) -> Known {
+/// Of several records with one key nobody can say which is meant, unless a new one was to be made.
+fn known(mapping: &Mapping, row: &[String], live: &[Record]) -> Known {
+    match live {
+        [] => known_of_one(mapping, row, None),
+        [record] => known_of_one(mapping, row, Some(record)),
+        several => {
+            let each = several.iter().map(|record| known_of_one(mapping, row, Some(record)));
+            let made =
+                |known: &Known| mapping.operation == Operation::Insert && known.verdict == Verdict::Accepted;
+            let different = || Known { key: row[0].clone(), verdict: Verdict::Different, id: String::new() };
+            each.into_iter().find(made).unwrap_or_else(different)
+        }
+    }
+}
+
+fn known_of_one(mapping: &Mapping, row: &[String], live: Option<&Record>) -> Known {
     let key = row[0].clone();
     let id = live.and_then(|record| record.text("Id")).map(Cow::into_owned).unwrap_or_default();
     let verdict = match live {

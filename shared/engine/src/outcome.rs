@@ -17,7 +17,7 @@ use crate::{
     ChunkNo, Failure, JobRef,
     config::Operation,
     contract::ColumnKind,
-    document::{Again, Collected, Fragment, Sample},
+    document::{Again, Collected, Found, Fragment, Sample},
     map::PIECE_BYTES,
     mapping::KeyRule,
     records::{Csv, push_number},
@@ -66,7 +66,7 @@ pub enum Further {
     Wave,
     /// There is no further wave: what is left goes with the next run, and what keeps failing is held.
     Last,
-    /// The org has no allowance left: what is left goes with the next run.
+    /// The org has no allowance left, or nothing is sent: what is left goes with the next run.
     Exhausted,
 }
 
@@ -178,6 +178,8 @@ pub struct Outcomes {
     /// A few rows by code: their keys, and the number of the reason.
     samples: BTreeMap<String, BTreeMap<String, u16>>,
     strangers: u64,
+    /// What the org holds of rows that were not sent.
+    found: Found,
 }
 
 /// The ids of the accepted rows. Nearly all have 15 characters and a checksum that is not kept.
@@ -353,6 +355,7 @@ impl Outcomes {
             reasons: Vec::new(),
             samples: BTreeMap::new(),
             strangers: 0,
+            found: Found::default(),
         })
     }
 
@@ -519,6 +522,31 @@ impl Outcomes {
         Ok(())
     }
 
+    /// Takes what the org holds of a row that was asked for instead of sent, by its key as it would have been sent.
+    ///
+    /// A record as the row would make it counts as accepted. For an insert any record with the key does: a row that was
+    /// inserted is never sent again, whatever it says now, and a second insert would make a second record.
+    ///
+    /// # Errors
+    /// [`crate::Class::Bug`] when there is no such row.
+    pub fn find_in_org(&mut self, key: &str, verdict: Verdict, id: &str) -> Result<(), Failure> {
+        let row =
+            self.index.find(key).ok_or_else(|| Failure::bug("a key was found that was not asked for"))?;
+        let insert = self.job.operation == Operation::Insert;
+        let (count, fate) = match verdict {
+            Verdict::Accepted => (&mut self.found.equal, Fate::UPDATED),
+            Verdict::Different if insert => (&mut self.found.different, Fate::UPDATED),
+            Verdict::Different => (&mut self.found.different, Fate::UNPROCESSED),
+            Verdict::Absent => (&mut self.found.absent, Fate::MISSING),
+        };
+        *count += 1;
+        self.fates[row] = fate;
+        if fate.accepted() {
+            self.ids.set(row, id);
+        }
+        Ok(())
+    }
+
     /// Writes what became of the rows, and counts them. `uploads` are the fragments of the job in its order; they are
     /// read only if rows go again.
     ///
@@ -626,6 +654,9 @@ impl Outcomes {
 
     fn collected(self, further: Further, fragments: Vec<Fragment>) -> Collected {
         let state = self.job.state.clone();
+        if !self.found.is_none() {
+            return Collected { state, found: self.found, ..Collected::default() };
+        }
         let mut collected = Collected { state, sent: self.fates.len() as u64, ..Collected::default() };
         let mut again = Again { fragments, ..Again::default() };
         let mut rejected = vec![(0, 0); self.reasons.len()];

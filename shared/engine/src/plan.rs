@@ -26,6 +26,9 @@ pub const MAX_ROWS: u64 = 150_000_000;
 /// <https://developer.salesforce.com/docs/atlas.en-us.api_asynch.meta/api_asynch/asynch_api_intro.htm>
 pub const BULK_FROM_ROWS: u64 = 2_000;
 
+/// So many rows are asked for by one job, unless a single fragment holds more: some 50 queries.
+const ASK_ROWS: u64 = 10_000;
+
 /// The jobs of the first wave: every fragment of `chunks` (given in key order) exactly once, in key order, in as few
 /// jobs as that order and the groups allow. Without changes there are no jobs.
 ///
@@ -33,20 +36,53 @@ pub const BULK_FROM_ROWS: u64 = 2_000;
 /// [`crate::Class::Configuration`] when `load.max_job_bytes` is more than Salesforce takes or less than one fragment;
 /// [`crate::Class::Bug`] when the counts of a chunk do not add up or fragments are out of order.
 pub fn plan(sync: &Sync, mapping: &Mapping, chunks: &[Mapped]) -> Result<Plan, Failure> {
+    let ahead = canary::rows(sync.load.canary.as_ref(), chunks.iter().map(Mapped::sent).sum());
+    let ahead = ahead.unwrap_or_default();
+    freeze(sync, mapping, chunks, |rows, headers| Ok(Room { ahead, ..Room::of(sync, rows, headers)? }))
+}
+
+/// The same rows for a rebuild, which asks the org for them and sends none: in jobs that one invocation can ask for.
+///
+/// # Errors
+/// [`crate::Class::Bug`] as [`plan`].
+pub fn ask(sync: &Sync, mapping: &Mapping, chunks: &[Mapped]) -> Result<Plan, Failure> {
+    let room = |_, headers| Ok(Room { api: Api::Rest, headers, bytes: MAX_UPLOAD, rows: ASK_ROWS, ahead: 0 });
+    Ok(Plan { asks: true, ..freeze(sync, mapping, chunks, room)? })
+}
+
+fn freeze(
+    sync: &Sync,
+    mapping: &Mapping,
+    chunks: &[Mapped],
+    room: impl FnOnce(u64, Headers) -> Result<Room, Failure>,
+) -> Result<Plan, Failure> {
     chunks.iter().enumerate().try_for_each(|(number, chunk)| check_counts(number, chunk))?;
     let totals = total(chunks);
     let header = header(sync, mapping)?;
     let removal = mapping.removal.as_ref().map(|removal| removal_plan(removal, mapping));
     let headers = Headers { rows: header.len() as u64, removals: removal_header(removal.as_ref()) };
-    let ahead = canary::rows(sync.load.canary.as_ref(), totals.sent());
-    let jobs = pack(sync, chunks.iter().flat_map(|chunk| &chunk.fragments), headers, ahead.unwrap_or(0))?;
+    let fragments = chunks.iter().flat_map(|chunk| &chunk.fragments);
+    let room = room(fragments.clone().map(|fragment| fragment.rows).sum(), headers)?;
+    let jobs = pack(room, fragments)?;
     let prediction = quota::predict(&jobs);
     let external_id = sync.key.field.clone();
     let object = sync.destination.object.clone();
     let operation = sync.destination.operation.vendor().to_owned();
     let removal = removal.filter(|_| totals.removing > 0);
-    let guard = Vec::new();
-    Ok(Plan { wave: 1, object, operation, external_id, header, removal, jobs, prediction, totals, guard })
+    let (guard, asks) = Default::default();
+    Ok(Plan {
+        wave: 1,
+        object,
+        operation,
+        external_id,
+        header,
+        removal,
+        jobs,
+        prediction,
+        totals,
+        guard,
+        asks,
+    })
 }
 
 fn removal_plan(removal: &Removal, mapping: &Mapping) -> RemovalPlan {
@@ -73,7 +109,9 @@ pub fn next_wave(sync: &Sync, before: &Plan, collected: &[Collected]) -> Result<
     // Jobs of one group follow each other in key order, and so do the files of a job.
     fragments.sort_by_key(|fragment| (fragment.chunk, fragment.again, &fragment.file));
     let removals = removal_header(before.removal.as_ref());
-    let jobs = pack(sync, fragments.into_iter(), Headers { rows: before.header.len() as u64, removals }, 0)?;
+    let headers = Headers { rows: before.header.len() as u64, removals };
+    let room = Room::of(sync, fragments.iter().map(|fragment| fragment.rows).sum(), headers)?;
+    let jobs = pack(room, fragments.into_iter())?;
     let prediction = quota::predict(&jobs);
     let (totals, guard) = Default::default();
     let plan = Plan { wave: before.wave + 1, jobs, prediction, totals, guard, ..before.clone() };
@@ -147,6 +185,8 @@ struct Room {
     headers: Headers,
     bytes: u64,
     rows: u64,
+    /// Rows of the canary.
+    ahead: u64,
 }
 
 impl Room {
@@ -166,7 +206,7 @@ impl Room {
             named => named,
         };
         let rows = if api == Api::Rest { BULK_FROM_ROWS } else { MAX_ROWS };
-        Ok(Self { api, headers, bytes, rows })
+        Ok(Self { api, headers, bytes, rows, ahead: 0 })
     }
 
     fn header(self, removes: bool) -> u64 {
@@ -200,16 +240,10 @@ impl Room {
 
 /// Fills one job of a group after the other: with the order given, no other split has fewer jobs. The jobs of one
 /// group lock the same parents, so each has a turn of its own; those of rows without a group run side by side. Removals come
-/// last: when a job before them shows that something is wrong, nothing is gone yet. The first `ahead` rows have jobs of
-/// their own, which come before all.
-fn pack<'a>(
-    sync: &Sync,
-    fragments: impl Iterator<Item = &'a Fragment> + Clone,
-    headers: Headers,
-    mut ahead: u64,
-) -> Result<Vec<PlannedJob>, Failure> {
-    let room = Room::of(sync, fragments.clone().map(|fragment| fragment.rows).sum(), headers)?;
-    let mut canary: Vec<PlannedJob> = Vec::new();
+/// last: when a job before them shows that something is wrong, nothing is gone yet. The canary has jobs of its own, which
+/// come before all.
+fn pack<'a>(room: Room, fragments: impl Iterator<Item = &'a Fragment>) -> Result<Vec<PlannedJob>, Failure> {
+    let (mut canary, mut ahead): (Vec<PlannedJob>, _) = (Vec::new(), room.ahead);
     let mut groups: BTreeMap<(bool, u32), Vec<PlannedJob>> = BTreeMap::new();
     for fragment in fragments {
         room.check(fragment)?;

@@ -9,8 +9,8 @@ use crate::{
     Class, JobRef, RunId, RunRef, SyncName,
     config::{Api, Operation, Quota, Share},
     document::{
-        Approval, Collected, Examples, Failed, Judged, Mapped, Mode, Plan, PlannedJob, Prediction, Sample,
-        Stopped,
+        Approval, Collected, Examples, Failed, Found, Judged, Mapped, Mode, Plan, PlannedJob, Prediction,
+        Sample, SegmentRef, Stopped,
     },
     held::HeldRows,
     layout,
@@ -53,6 +53,8 @@ pub struct Input<'a> {
     pub totals: &'a Mapped,
     /// What became of the jobs that were collected, in order.
     pub jobs: &'a [JobOutcome],
+    /// The segments of the baseline that a rebuild left out.
+    pub left_out: &'a [SegmentRef],
     /// Why the run failed, if it did.
     pub failure: Option<&'a Failed>,
 }
@@ -128,11 +130,23 @@ pub struct Report {
     /// What would be sent, of a plan that is only looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preview: Option<Preview>,
+    /// The segments of the baseline that a rebuild left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
     /// Why the run failed, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failed>,
     /// The folder of the run in the bucket.
     pub folder: String,
+}
+
+/// A segment of the baseline that a rebuild left out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// The object.
+    pub object: String,
+    /// Rows that it knew.
+    pub rows: u64,
 }
 
 /// What a plan would send.
@@ -188,8 +202,8 @@ pub enum Verdict {
     Failed,
 }
 
-/// What became of every row. `read = unchanged + held + invalid + sent - removing`, and unless the run stopped at the
-/// plan `sent = created + updated + gone + rejected + unprocessed + missing`.
+/// What became of every row. `read = unchanged + held + invalid + sent - removing + asked`, and unless the run stopped at
+/// the plan `sent = created + updated + gone + rejected + unprocessed + missing`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Rows of the model.
@@ -223,6 +237,12 @@ pub struct Counts {
     /// Of the keys no longer held: their removal was refused before.
     #[serde(default)]
     pub removals_held: u64,
+    /// Asked for in the org by a rebuild, which sends nothing.
+    #[serde(default)]
+    pub asked: u64,
+    /// What the org holds of them.
+    #[serde(default)]
+    pub found: Found,
 }
 
 /// What a run takes of the org's allowances of 24 hours.
@@ -370,6 +390,11 @@ impl Report {
             guard: input.guard.to_vec(),
             released: input.released.cloned(),
             preview: input.preview.cloned(),
+            left_out: input
+                .left_out
+                .iter()
+                .map(|segment| LeftOut { object: segment.object.clone(), rows: segment.rows })
+                .collect(),
             failure: input.failure.cloned(),
             folder: layout::run_folder(input.run),
         }
@@ -384,6 +409,7 @@ impl Report {
         self.guard_rails(&mut page);
         self.why_it_stands_still(&mut page);
         self.ledger(&mut page);
+        self.what_was_left_out(&mut page);
         self.what_would_be_sent(&mut page);
         self.why_not_written(&mut page);
         self.held.lines(&self.sync, &mut page);
@@ -398,9 +424,14 @@ impl Report {
         let word = self.verdict.word();
         page.line(&format!("{word}  {} → {}", self.sync, self.object));
         let seconds = self.finished.as_second() - self.started.as_second();
-        let planned = if self.mode == Mode::Plan { " (plan only)" } else { "" };
+        let kind = match self.mode {
+            Mode::Run => "",
+            Mode::Plan => " (plan only)",
+            Mode::Rebuild => " (rebuild)",
+            Mode::RebuildAll => " (rebuild, all)",
+        };
         page.line(&format!(
-            "run {}{planned}, started {}, took {}",
+            "run {}{kind}, started {}, took {}",
             self.run,
             self.started.strftime("%Y-%m-%d %H:%M:%S UTC"),
             duration(seconds)
@@ -412,6 +443,12 @@ impl Report {
         match self.verdict {
             _ if self.mode == Mode::Plan && self.verdict.is_well() && self.is_over() => {
                 "Nothing was sent. A guard rail stops this plan: see below."
+            }
+            Verdict::Green if self.mode.asks() => {
+                "Nothing was sent. The baseline knows every row again, and nothing needs a person."
+            }
+            Verdict::Attention if self.mode.asks() => {
+                "Nothing was sent. The baseline knows again what the org has; see below for the rest."
             }
             Verdict::Green if self.mode == Mode::Plan => "Nothing was sent. Every row is accounted for.",
             Verdict::Attention if self.mode == Mode::Plan => {
@@ -526,6 +563,9 @@ impl Report {
         }
         page.title("ROWS");
         page.count(counts.read, "read from Snowflake");
+        if self.mode.asks() {
+            return self.asked(page);
+        }
         page.count(counts.unchanged, "├─ unchanged: Salesforce has them");
         page.count(counts.held, "├─ held: refused by Salesforce before, and not changed since");
         page.count(counts.invalid, "├─ invalid: stopped here, not sent");
@@ -541,6 +581,65 @@ impl Report {
         }
         if counts.removed > 0 && self.operation != Operation::Mirror {
             page.count(counts.removed, "no longer in the model; left as they are in Salesforce");
+        }
+    }
+
+    /// The ledger of a rebuild.
+    fn asked(&self, page: &mut Page) {
+        let Counts { unchanged, held, invalid, asked, found, .. } = self.counts;
+        page.count(unchanged, "├─ unchanged: what is left of the baseline knows them");
+        page.count(held, "├─ held: refused by Salesforce before, and not changed since");
+        page.count(invalid, "├─ invalid: stopped here, not asked for");
+        page.count(asked, "└─ asked for in the org");
+        let (equal, different, absent) = match self.operation {
+            Operation::Insert => {
+                ("there", "there with other content, which an insert leaves alone", SENT_NEXT)
+            }
+            Operation::Delete | Operation::HardDelete => {
+                ("deleted", "still there: the next run deletes them", "")
+            }
+            _ => ("as the model has them", "different: the next run sends them", SENT_NEXT),
+        };
+        page.count(found.equal, &format!("   ├─ {equal}: the baseline knows them again"));
+        page.count(
+            found.different,
+            &format!("   {} {different}", if absent.is_empty() { "└─" } else { "├─" }),
+        );
+        if !absent.is_empty() {
+            page.count(found.absent, &format!("   └─ {absent}"));
+        }
+        if self.verdict == Verdict::Unbalanced {
+            page.count(self.counts.parts_of_read(), "is what the parts of \"read\" add up to");
+            page.count(found.rows(), "is what the parts of \"asked for\" add up to");
+        }
+    }
+
+    /// What a rebuild did without, and what can therefore not be known.
+    fn what_was_left_out(&self, page: &mut Page) {
+        if !self.mode.asks() || self.verdict == Verdict::Failed && self.left_out.is_empty() {
+            return;
+        }
+        page.title("LEFT OUT OF THE BASELINE");
+        let rows = self.left_out.iter().map(|segment| segment.rows).sum();
+        let kind = if self.mode == Mode::Rebuild { "lost or damaged " } else { "" };
+        let segments = match self.left_out.len() {
+            1 => format!("1 {kind}segment"),
+            many => format!("{} {kind}segments", thousands(many as u64)),
+        };
+        page.count(rows, &format!("rows of {segments}"));
+        for segment in self.left_out.iter().take(LEFT_OUT) {
+            page.line(&clip(&format!("               {}", segment.object), WIDTH));
+        }
+        page.more(self.left_out.len(), LEFT_OUT);
+        page.wrapped(
+            "  ",
+            "What Salesforce refused of them is not known any more: the next run sends it once again.",
+        );
+        if self.operation == Operation::Mirror {
+            page.wrapped(
+                "  ",
+                "Those that have left the model since are not known either: their records stay in Salesforce.",
+            );
         }
     }
 
@@ -633,7 +732,7 @@ impl Report {
     }
 
     fn job_list(&self, page: &mut Page) {
-        if self.jobs.is_empty() {
+        if self.jobs.is_empty() || self.mode.asks() {
             return;
         }
         page.title("JOBS");
@@ -698,6 +797,12 @@ impl Report {
         if self.counts.missing > 0 {
             file("missing", "results/<job>/missing.csv");
         }
+        if self.counts.found.absent > 0 {
+            file("not there", "results/<job>/missing.csv");
+        }
+        if self.counts.found.different > 0 {
+            file("different", "results/<job>/verified-*.json");
+        }
     }
 }
 
@@ -727,7 +832,9 @@ impl Counts {
             unchanged: totals.unchanged,
             held: totals.held,
             invalid: totals.invalid_rows(),
-            sent: totals.sent() + totals.removing,
+            sent: if input.mode.asks() { 0 } else { totals.sent() + totals.removing },
+            asked: if input.mode.asks() { totals.sent() + totals.removing } else { 0 },
+            found: found(input),
             created: accepted(input, false, |job| job.created),
             updated: accepted(input, false, |job| job.updated),
             rejected: sum(Collected::rejected_rows, |job| job.again.rejected.values().sum()),
@@ -744,11 +851,11 @@ impl Counts {
     #[must_use]
     pub const fn balance(&self, mode: Mode) -> bool {
         let loaded = if matches!(mode, Mode::Plan) { 0 } else { self.sent };
-        self.read == self.parts_of_read() && self.parts_of_sent() == loaded
+        self.read == self.parts_of_read() && self.parts_of_sent() == loaded && self.found.rows() == self.asked
     }
 
     const fn parts_of_read(&self) -> u64 {
-        self.unchanged + self.held + self.invalid + self.sent - self.removing
+        self.unchanged + self.held + self.invalid + self.sent - self.removing + self.asked
     }
 
     const fn parts_of_sent(&self) -> u64 {
@@ -771,6 +878,17 @@ impl Allowances {
         };
         Self { predicted: input.prediction, used, limits: input.limits, kept }
     }
+}
+
+/// What the org holds of the rows of all jobs.
+fn found(input: &Input<'_>) -> Found {
+    let mut all = Found::default();
+    for Found { equal, different, absent } in input.jobs.iter().map(|job| job.collected.found) {
+        all.equal += equal;
+        all.different += different;
+        all.absent += absent;
+    }
+    all
 }
 
 fn fields(totals: &Mapped) -> BTreeMap<String, FieldChange> {
@@ -800,6 +918,9 @@ const SHOWN_SAMPLES: usize = 10;
 const SHOWN_PER_CODE: usize = 3;
 const REASONS: usize = 12;
 const JOBS: usize = 12;
+const LEFT_OUT: usize = 6;
+/// What becomes of a row that a rebuild did not find.
+const SENT_NEXT: &str = "not there: the next run sends them";
 const FIELDS: usize = 40;
 const WIDTH: usize = 88;
 
@@ -816,6 +937,7 @@ fn verdict(input: &Input<'_>, counts: &Counts) -> Verdict {
         Verdict::Incomplete
     } else if counts.invalid + counts.held + counts.removals_held + counts.rejected > 0
         || is_stopped_plan(input)
+        || is_partly_rebuilt(input, counts)
     {
         Verdict::Attention
     } else {
@@ -826,6 +948,12 @@ fn verdict(input: &Input<'_>, counts: &Counts) -> Verdict {
 /// A plan that a guard rail would keep from being sent.
 fn is_stopped_plan(input: &Input<'_>) -> bool {
     input.mode == Mode::Plan && input.guard.iter().any(Judged::is_over)
+}
+
+/// A rebuild that leaves rows to the next run.
+fn is_partly_rebuilt(input: &Input<'_>, counts: &Counts) -> bool {
+    let Found { different, absent, .. } = counts.found;
+    if input.operation == Operation::Insert { absent > 0 } else { different + absent > 0 }
 }
 
 fn adds_up(job: &Collected) -> bool {

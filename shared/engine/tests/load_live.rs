@@ -152,3 +152,20 @@ fn url_encoded(text: &str) -> String {
     };
     text.bytes().map(byte).collect()
 }
+
+/// A later removal goes by the id, so a guess would delete the wrong one of two.
+#[test]
+fn of_two_records_with_one_key_neither_is_taken_unless_a_new_one_was_to_be_made() {
+    let record = |id: &str, name: &str| json!({"Id": id, "Key__c": "K", "Name": name});
+    for (operation, names, expected) in [
+        (Operation::Upsert, ["same", "same"], (Verdict::Different, "")),
+        (Operation::Upsert, ["same", "other"], (Verdict::Different, "")),
+        (Operation::Insert, ["other", "same"], (Verdict::Accepted, "b")),
+        (Operation::Insert, ["other", "other"], (Verdict::Different, "")),
+    ] {
+        let mapping = mapping(operation, text(), vec![("Name", text())]);
+        let records = [record("a", names[0]), record("b", names[1])];
+        let (_, verdict, id) = &verdicts(&mapping, "K,same\n", &records)[0];
+        assert_eq!((*verdict, id.as_str()), expected, "{operation:?} {names:?}");
+    }
+}

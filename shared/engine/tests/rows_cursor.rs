@@ -247,6 +247,7 @@ fn report(invalid: &[(&str, u64)], collected: Collected) -> Report {
         guard: &[],
         released: None,
         preview: None,
+        left_out: &[],
         totals: &totals,
         jobs: &jobs,
         failure: None,

@@ -8,7 +8,7 @@ use backhaul_engine::{
     Class, Failure, Fingerprint, JobRef,
     config::Operation,
     contract::ColumnKind,
-    document::{Collected, Fragment},
+    document::{Collected, Found, Fragment},
     mapping::KeyRule,
     outcome::{ALREADY_THERE, Further, JoinInput, Outcomes, Output, Verdict, join},
     segment::{Entry, Reader, Writer},
@@ -571,5 +571,37 @@ proptest! {
             };
             prop_assert_eq!(joined.news.get(key).cloned(), expected);
         }
+    }
+}
+
+/// A rebuild sends nothing: what the org holds of a row is all that is known of it.
+#[test]
+fn rows_that_were_asked_for_become_entries_only_when_they_are_there() {
+    let sent: [(u32, &[&str]); 2] = [(0, &["a", "b"]), (1, &["c", "d"])];
+    for (operation, different) in [
+        (Operation::Upsert, None),
+        (Operation::Mirror, None),
+        (Operation::Update, None),
+        (Operation::Insert, Some(News::Accepted(print("b").0, Some(ID.to_owned())))),
+    ] {
+        let key = rule(ColumnKind::Text, false);
+        let mut outcomes = joined(input(&key, operation, "Ext__c"), &sent, [""; 3]).unwrap();
+        assert_eq!(outcomes.doubtful(), 4);
+        outcomes.find_in_org("a", Verdict::Accepted, ID).unwrap();
+        outcomes.find_in_org("b", Verdict::Different, ID).unwrap();
+        outcomes.find_in_org("c", Verdict::Absent, "").unwrap();
+        outcomes.find_in_org("d", Verdict::Accepted, "").unwrap();
+        assert!(outcomes.find_in_org("e", Verdict::Accepted, "").is_err());
+        let Joined { collected, news, chunks, missing, again } =
+            written(outcomes, &sent, Further::Exhausted).unwrap();
+        let found = Found { equal: 2, different: 1, absent: 1 };
+        assert_eq!(collected, Collected { state: "JobComplete".to_owned(), found, ..Collected::default() });
+        let mut expected = BTreeMap::from([
+            ("a".to_owned(), News::Accepted(print("a").0, Some(ID.to_owned()))),
+            ("d".to_owned(), News::Accepted(print("d").0, None)),
+        ]);
+        expected.extend(different.map(|news| ("b".to_owned(), news)));
+        assert_eq!((news, chunks, missing.as_str()), (expected, vec![0, 1], "key\n\"c\"\n"), "{operation:?}");
+        assert!(again.is_empty());
     }
 }

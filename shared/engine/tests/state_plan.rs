@@ -11,7 +11,7 @@ use backhaul_engine::{
     document::{Again, Chunk, Collected, Fragment, Mapped, Scan},
     manifest::manifest,
     mapping::{Assignment, Conversion, KeyRule, Mapping, Source, WhenNull},
-    plan::{MAX_UPLOAD, next_wave, plan},
+    plan::{MAX_UPLOAD, ask, next_wave, plan},
 };
 use proptest::prelude::*;
 
@@ -334,4 +334,18 @@ fn a_next_wave_takes_what_goes_again_until_the_last() {
     assert_eq!(second.totals, Mapped::default());
     assert!(next_wave(&sync, &second, &collected).unwrap().is_none(), "two waves are allowed");
     assert!(next_wave(&sync, &first, &[Collected::default()]).unwrap().is_none(), "nothing goes again");
+}
+
+/// One invocation asks for a job: it must come to its end.
+#[test]
+fn a_rebuild_asks_in_small_jobs_whatever_the_sync_says_of_loading() {
+    let mut chunks = mapped(&[vec![100, 100], vec![100, 100]]);
+    for chunk in &mut chunks {
+        chunk.fragments.iter_mut().for_each(|fragment| fragment.rows = 6_000);
+        (chunk.read, chunk.added) = (12_000, 12_000);
+    }
+    let sync = Sync { load: Load { api: Api::Bulk, ..Load::default() }, ..sync(1_000_000) };
+    let plan = ask(&sync, &mapping(&["Ext__c"]), &chunks).unwrap();
+    assert!(plan.asks && plan.jobs.iter().all(|job| job.api == Api::Rest && job.rows == 6_000));
+    assert_eq!((plan.jobs.len(), plan.prediction.api_calls, plan.prediction.batches), (4, 120, 0));
 }

@@ -8,8 +8,8 @@ use backhaul_engine::{
     JobRef, RunId, RunRef,
     config::{Api, Operation, Quota},
     document::{
-        Again, Approval, Collected, Examples, Failed, HeldFor, Judged, Mapped, Mode, Prediction, Rail,
-        Sample, Stopped,
+        Again, Approval, Collected, Examples, Failed, Found, HeldFor, Judged, Mapped, Mode, Prediction, Rail,
+        Sample, SegmentRef, Stopped,
     },
     quota::{Allowance, Limits},
     report::{FieldChange, Input, JobOutcome, Preview, Report, Verdict},
@@ -49,6 +49,7 @@ fn report_of<'a>(
         guard: &[],
         released: None,
         preview: None,
+        left_out: &[],
         totals,
         jobs,
         failure: None,
@@ -721,4 +722,90 @@ fn errors_are_taken_apart_by_their_grammar() {
     ] {
         assert_eq!(job_code(text), code);
     }
+}
+
+#[test]
+fn a_rebuild_says_what_it_found_and_what_it_cannot_know() {
+    let totals = Mapped {
+        read: 1_400,
+        unchanged: 900,
+        added: 496,
+        invalid: [("null_key".to_owned(), 4)].into(),
+        ..Mapped::default()
+    };
+    let asked = |found| [job(0, Collected { found, api_calls: 3, ..Collected::default() })];
+    let lost = SegmentRef {
+        object: "syncs/customers/baseline/20260227T063000Z/00001.zst".to_owned(),
+        rows: 500,
+        first_key: None,
+        last_key: None,
+        checksum: String::new(),
+    };
+    let left_out = vec![lost; 8];
+    let jobs = asked(Found { equal: 400, different: 90, absent: 6 });
+    let of = |mode, operation| {
+        report_of(mode, &totals, &jobs, |input| {
+            input.operation = operation;
+            input.left_out = &left_out;
+        })
+    };
+    let report = of(Mode::Rebuild, Operation::Mirror);
+    assert_eq!(report.verdict, Verdict::Attention);
+    insta::assert_snapshot!(report.to_text(), @"
+        ATTENTION  customers → Account
+        run 20261121T000300Z (rebuild), started 2026-11-21 00:03:00 UTC, took 4 min 12 s
+        Nothing was sent. The baseline knows again what the org has; see below for the rest.
+
+        ROWS
+                1,400  read from Snowflake
+                  900  ├─ unchanged: what is left of the baseline knows them
+                    0  ├─ held: refused by Salesforce before, and not changed since
+                    4  ├─ invalid: stopped here, not asked for
+                  496  └─ asked for in the org
+                  400     ├─ as the model has them: the baseline knows them again
+                   90     ├─ different: the next run sends them
+                    6     └─ not there: the next run sends them
+
+        LEFT OUT OF THE BASELINE
+                4,000  rows of 8 lost or damaged segments
+                       syncs/customers/baseline/20260227T063000Z/00001.zst
+                       syncs/customers/baseline/20260227T063000Z/00001.zst
+                       syncs/customers/baseline/20260227T063000Z/00001.zst
+                       syncs/customers/baseline/20260227T063000Z/00001.zst
+                       syncs/customers/baseline/20260227T063000Z/00001.zst
+                       syncs/customers/baseline/20260227T063000Z/00001.zst
+          … and 2 more in report.json
+          What Salesforce refused of them is not known any more: the next run sends it once
+          again.
+          Those that have left the model since are not known either: their records stay in
+          Salesforce.
+
+        WHY ROWS WERE NOT WRITTEN
+                    4  null_key, invalid
+
+        FILES
+          everything    runs/customers/20261121T000300Z/
+          invalid       runs/customers/20261121T000300Z/mapped/<chunk>/invalid-*.csv
+          not there     runs/customers/20261121T000300Z/results/<job>/missing.csv
+          different     runs/customers/20261121T000300Z/results/<job>/verified-*.json
+        ");
+    for (mode, operation, line) in [
+        (Mode::RebuildAll, Operation::Upsert, "4,000  rows of 8 segments\n"),
+        (
+            Mode::RebuildAll,
+            Operation::Insert,
+            "90     ├─ there with other content, which an insert leaves alone\n",
+        ),
+        (Mode::Rebuild, Operation::Delete, "90     └─ still there: the next run deletes them\n"),
+    ] {
+        let text = of(mode, operation).to_text();
+        assert!(text.contains(line) && !text.contains("their records stay"), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 88), "{text}");
+    }
+    let short = asked(Found { equal: 400, different: 90, absent: 5 });
+    let report = report_of(Mode::Rebuild, &totals, &short, |_| {});
+    assert_eq!(report.verdict, Verdict::Unbalanced, "a row is not accounted for");
+    assert!(report.to_text().contains("495  is what the parts of \"asked for\" add up to"));
+    let sent = [job(0, Collected { sent: 496, updated: 496, ..Collected::default() })];
+    assert_eq!(report_of(Mode::Rebuild, &totals, &sent, |_| {}).verdict, Verdict::Unbalanced);
 }

@@ -34,7 +34,7 @@ pub async fn is_released(store: &Store, run: &RunRef) -> Result<bool, Failure> {
 /// to its end.
 pub async fn apply(store: &Store, run: &RunRef, by: &str) -> Result<(), Failure> {
     let frozen: Run = store.require(&layout::run(run)).await?;
-    if frozen.mode == Mode::Run {
+    if frozen.mode != Mode::Plan {
         return Err(Failure::configuration(format!("`{run}` was not to stop at its plan"))
             .hint("go on with it by `backhaul run --run`, or by a redrive of its execution"));
     }
@@ -54,6 +54,7 @@ pub async fn mode(store: &Store, run: &RunRef, frozen: Mode) -> Result<Mode, Fai
     match frozen {
         Mode::Plan if !holds(store, run, &layout::apply(run)).await? => Ok(Mode::Plan),
         Mode::Plan | Mode::Run => Ok(Mode::Run),
+        Mode::Rebuild | Mode::RebuildAll => Ok(frozen),
     }
 }
 

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use engine::{Failure, RunRef, document::Chunk, layout};
 use tokio::runtime::Handle;
 
-use crate::{BlockingReader, BlockingWriter, Store};
+use crate::{BlockingReader, BlockingWriter, Reader, Store};
 
 /// A store whose calls wait. Only for `spawn_blocking`: in a task it would stop the runtime.
 #[derive(Clone)]
@@ -41,13 +41,17 @@ impl Store {
     /// # Errors
     /// The classes of the store.
     pub async fn checksum(&self, key: &str) -> Result<String, Failure> {
-        let mut reader = self.reader(key).await?;
-        let mut hash = xxhash_rust::xxh3::Xxh3::new();
-        while let Some(chunk) = reader.chunk().await? {
-            hash.update(&chunk);
-        }
-        Ok(format!("{:016x}", hash.digest()))
+        checksum(self.reader(key).await?).await
     }
+}
+
+/// XXH3-64 of what is left of an object, in lower-case hexadecimal.
+pub(crate) async fn checksum(mut reader: Reader) -> Result<String, Failure> {
+    let mut hash = xxhash_rust::xxh3::Xxh3::new();
+    while let Some(chunk) = reader.chunk().await? {
+        hash.update(&chunk);
+    }
+    Ok(format!("{:016x}", hash.digest()))
 }
 
 impl Blocking {

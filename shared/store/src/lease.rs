@@ -5,7 +5,7 @@
 
 use engine::{
     Failure, RunId, RunRef,
-    document::{Base, Format, Head, Lease, Stopped, from_bytes, to_bytes},
+    document::{Base, Format, Head, Lease, Run, Stopped, from_bytes, to_bytes},
     layout,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -67,11 +67,12 @@ async fn has_sent(store: &Store, run: &RunRef) -> Result<bool, Failure> {
 pub async fn hold(store: &Store, run: &RunRef) -> Result<(), Failure> {
     for _ in 0..RACES {
         let (current, version) = read(store, run).await?;
-        match stands(store, run, current.as_ref()).await? {
-            Standing::Free => {}
+        let left = match stands(store, run, current.as_ref()).await? {
+            Standing::Free => None,
             Standing::Going(lease) => return Err(held(run, &lease)),
+            Standing::Unsettled(left) if takes_over(store, run, &left).await? => Some(left),
             Standing::Unsettled(left) => return Err(unsettled(run, &left)),
-        }
+        };
         let now = Timestamp::now();
         if current.as_ref().is_some_and(|lease| {
             lease.holder.as_ref() == Some(&run.run) && lease.expires.duration_since(now) > LIFE / 2
@@ -85,6 +86,7 @@ pub async fn hold(store: &Store, run: &RunRef) -> Result<(), Failure> {
             Some(Age::Current) | None => {}
         }
         let (stopped, unsettled) = current.map_or((None, None), |lease| (lease.stopped, lease.unsettled));
+        let unsettled = unsettled.or(left);
         let holder = Some(run.run.clone());
         let mine = Lease { format: Format::CURRENT, holder, expires: now + LIFE, stopped, unsettled };
         if write(store, run, &mine, version.as_ref()).await? {
@@ -100,7 +102,42 @@ pub async fn hold(store: &Store, run: &RunRef) -> Result<(), Failure> {
 /// The classes of the store.
 pub async fn release_failed(store: &Store, run: &RunRef) -> Result<(), Failure> {
     let left = has_sent(store, run).await?.then(|| run.run.clone());
-    give_back(store, run, |lease| Lease { unsettled: left, ..lease }).await
+    give_back(store, run, |lease| {
+        // What it was to take over from another run is still as it was.
+        let unsettled = left.or_else(|| lease.unsettled.clone().filter(|other| *other != run.run));
+        Lease { unsettled, ..lease }
+    })
+    .await
+}
+
+/// Gives the lease of a rebuild that ended back, when it holds it. It has tried nothing out: a sync that stands still goes
+/// on standing still.
+///
+/// # Errors
+/// The classes of the store.
+pub async fn release_rebuild(store: &Store, run: &RunRef) -> Result<(), Failure> {
+    give_back(store, run, |lease| Lease { unsettled: None, ..lease }).await
+}
+
+/// Whether a run that is not settled has nothing under way any more: each job that was begun is collected.
+///
+/// Then a rebuild may take over from it, which asks the org for what it sent: a segment that is lost keeps it from ever
+/// being settled.
+///
+/// # Errors
+/// The classes of the store.
+pub async fn is_at_rest(store: &Store, run: &RunRef) -> Result<bool, Failure> {
+    let begun = store.list(&layout::jobs_folder(run)).await?;
+    let kept = store.list(&layout::results_folder(run)).await?;
+    Ok(begun.iter().all(|entry| {
+        layout::summary_of(run, entry).is_some_and(|summary| kept.binary_search(&summary).is_ok())
+    }))
+}
+
+async fn takes_over(store: &Store, run: &RunRef, left: &RunId) -> Result<bool, Failure> {
+    let frozen: Option<Run> = store.get_json(&layout::run(run)).await?;
+    let asks = frozen.is_some_and(|frozen| frozen.mode.asks());
+    Ok(asks && is_at_rest(store, &RunRef { sync: run.sync.clone(), run: left.clone() }).await?)
 }
 
 /// Gives the lease of a run that ended back, when it holds it, and says whether the sync stands still from now on.

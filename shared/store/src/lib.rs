@@ -19,6 +19,7 @@ use serde::{Serialize, de::DeserializeOwned};
 pub mod approval;
 #[cfg(feature = "s3")]
 pub mod aws;
+pub mod baseline;
 mod blocking;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -226,13 +227,20 @@ impl Store {
     /// # Errors
     /// Those of [`Store::get`], and `Configuration` when there is no such object.
     pub async fn reader(&self, key: &str) -> Result<Reader, Failure> {
+        self.open(key).await?.ok_or_else(|| missing(key))
+    }
+
+    /// Opens the object `key` for reading piece by piece, or `None` where there is none.
+    ///
+    /// # Errors
+    /// Those of [`Store::get`].
+    pub async fn open(&self, key: &str) -> Result<Option<Reader>, Failure> {
         check_key(key)?;
-        let reader = match self {
-            Self::Directory(directory) => directory.reader(key).await?,
+        match self {
+            Self::Directory(directory) => directory.reader(key).await,
             #[cfg(feature = "s3")]
-            Self::S3(s3) => s3.reader(key).await?,
-        };
-        reader.ok_or_else(|| missing(key))
+            Self::S3(s3) => s3.reader(key).await,
+        }
     }
 
     /// Begins the object `key`, to be written piece by piece; it appears when the writer is finished.

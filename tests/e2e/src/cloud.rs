@@ -88,7 +88,12 @@ impl Cloud {
 
     /// Dispatches a run of a sync by hand, which starts its execution, and waits for the end of that.
     pub async fn dispatch(&self, sync: &str, run: &str) -> Value {
-        self.invoke("dispatch", &json!({"sync": sync, "run": run})).await;
+        self.dispatch_as(sync, run, "run").await
+    }
+
+    /// The same for a run of some mode.
+    pub async fn dispatch_as(&self, sync: &str, run: &str, mode: &str) -> Value {
+        self.invoke("dispatch", &json!({"sync": sync, "run": run, "mode": mode})).await;
         let name = format!("{sync}-{run}");
         let executions = self.aws.executions(&self.machine).await;
         let execution = executions.iter().find(|execution| execution["name"] == name.as_str());

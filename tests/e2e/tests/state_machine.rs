@@ -12,12 +12,14 @@ use e2e::{
 use emulators::{salesforce::OrgConfig, snowflake::Config};
 use engine::{Class, document::Mode, report::Verdict};
 use serde_json::Value;
-use store::Store;
+use store::{Put, Store};
 
 const CUSTOMER: &str = "SNOWFLAKE_SAMPLE_DATA.TPCH_SF1.CUSTOMER";
 const ORDER: &str =
     "(SELECT * FROM SNOWFLAKE_SAMPLE_DATA.TPCH_SF1.ORDERS WHERE O_ORDERDATE >= '1998-07-01') AS O";
 const RUN: &str = "20260101T000000Z";
+const SECOND: &str = "20260101T010000Z";
+const THIRD: &str = "20260101T020000Z";
 
 /// Both drivers meet the same world: the same handles, the same order of results.
 fn seeded() -> Config {
@@ -36,12 +38,37 @@ async fn both_drivers_leave_the_same_documents() {
     assert_eq!(assert_equal(&cloud.snowflake, &cloud.org, CUSTOMER, "Account", &CUSTOMERS), 1500);
     assert!(assert_equal(&cloud.snowflake, &cloud.org, ORDER, "Order__c", &ORDERS) > 100);
 
+    for store in [&cloud.store, &world.parts.store] {
+        damage(store).await;
+    }
+    let execution = cloud.dispatch("customers", SECOND).await;
+    assert_eq!((&execution["status"], &execution["error"]), (&"FAILED".into(), &"Configuration".into()));
+    world.run("customers", SECOND).await.unwrap_err();
+    let event = serde_json::json!({"detail": {
+        "status": "FAILED", "input": execution["input"], "error": execution["error"], "cause": execution["cause"],
+    }});
+    cloud.invoke("finish", &event).await;
+    let execution = cloud.dispatch_as("customers", THIRD, "rebuild").await;
+    assert_eq!(execution["status"], "SUCCEEDED", "{execution}\n{}", cloud.logged());
+    let run = world.begin("customers", THIRD, Mode::Rebuild).await.unwrap();
+    assert_eq!(world.drive(run).await.unwrap().verdict, Verdict::Green);
+    assert_eq!(cloud.org.write_counts("Account"), [1500, 0, 0]);
+
     let (theirs, ours) = (documents(&cloud.store).await, documents(&world.parts.store).await);
     let keys = |documents: &BTreeMap<String, String>| documents.keys().cloned().collect::<Vec<_>>();
     assert_eq!(keys(&theirs), keys(&ours));
     for (key, document) in &ours {
         assert_eq!(&theirs[key], document, "{key}");
     }
+}
+
+/// Flips a bit in the only segment of the customers.
+async fn damage(store: &Store) {
+    let place = format!("syncs/customers/baseline/{RUN}/00000.zst");
+    let whole = store.get(&place).await.unwrap().unwrap();
+    let mut bytes = whole.bytes.to_vec();
+    bytes[1000] ^= 1;
+    assert!(matches!(store.replace(&place, bytes, Some(&whole.version)).await.unwrap(), Put::Written(_)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -39,7 +39,7 @@ impl State {
         let head: Head = world.document(&layout::head(&run.sync)).await;
         let (committed, report) = match way.mode {
             Mode::Plan => (LOADED, layout::preview_json(&run)),
-            Mode::Run => (last, layout::report_json(&run)),
+            Mode::Run | Mode::Rebuild | Mode::RebuildAll => (last, layout::report_json(&run)),
         };
         assert_eq!(head.run.as_ref().map(engine::RunId::as_str), Some(committed));
         let report: Report = world.document(&report).await;
