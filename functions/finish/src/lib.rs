@@ -48,8 +48,8 @@ pub async fn handle(
     let (report, place) = report(store, &run, failed).await?;
     match report.mode {
         _ if !ended => lease::release_failed(store, &run).await?,
-        Mode::Rebuild | Mode::RebuildAll => lease::release_rebuild(store, &run).await?,
-        Mode::Run | Mode::Plan => lease::release(store, &run, report.stopped.clone()).await?,
+        Mode::Plan | Mode::Rebuild | Mode::RebuildAll => lease::release_untried(store, &run).await?,
+        Mode::Run => lease::release(store, &run, report.stopped.clone()).await?,
     }
     match report.verdict {
         Verdict::Unbalanced => {

@@ -55,7 +55,7 @@ pub struct Run {
 }
 
 /// `base.json`: the head a run starts from. A run may only commit over it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Base {
     /// The version of the object that was read; none when there was no head yet.
     pub version: Option<String>,

@@ -592,7 +592,7 @@ fn rows_that_were_asked_for_become_entries_only_when_they_are_there() {
         outcomes.find_in_org("c", Verdict::Absent, "").unwrap();
         outcomes.find_in_org("d", Verdict::Accepted, "").unwrap();
         assert!(outcomes.find_in_org("e", Verdict::Accepted, "").is_err());
-        let Joined { collected, news, chunks, missing, again } =
+        let Joined { collected, news, chunks, missing, again, .. } =
             written(outcomes, &sent, Further::Exhausted).unwrap();
         let found = Found { equal: 2, different: 1, absent: 1 };
         assert_eq!(collected, Collected { state: "JobComplete".to_owned(), found, ..Collected::default() });

@@ -114,6 +114,11 @@ async fn many_refusals_for_a_right_stop_the_sync_until_a_person_runs_it() {
     let event = || serde_json::from_value(serde_json::json!({ "scheduled_time": tick })).unwrap();
     let due = dispatch::handle(&world.parts.store, &world.syncs, event()).await.unwrap();
     assert_eq!((due.start.len(), due.standing_still.len()), (0, 1), "{due:?}");
+    // A plan tries nothing out.
+    let only_looked_at = world.begin("customers", "20260101T003000Z", Mode::Plan).await.unwrap();
+    world.drive(only_looked_at).await.unwrap();
+    let due = dispatch::handle(&world.parts.store, &world.syncs, event()).await.unwrap();
+    assert_eq!((due.start.len(), due.standing_still.len()), (0, 1), "{due:?}");
     assert_eq!(world.run("customers", SECOND).await.unwrap().verdict, Verdict::Green);
     let lease: Lease = world.document(&layout::lease(&run_ref("customers", FIRST).sync)).await;
     assert_eq!(lease.stopped, None);

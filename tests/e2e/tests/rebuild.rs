@@ -534,6 +534,7 @@ async fn a_rebuild_mends_no_right() {
         run: FIRST.parse().unwrap(),
         code: "INSUFFICIENT_ACCESS_OR_READONLY".to_owned(),
         rows: 30,
+        canary: None,
     };
     let lease_now =
         Lease { stopped: Some(stopped.clone()), ..serde_json::from_slice(&object.bytes).unwrap() };
