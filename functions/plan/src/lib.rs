@@ -7,6 +7,7 @@
 //! them the first wave waits, and a later one is left to the next run.
 
 mod gate;
+mod rename;
 
 use engine::{
     Class, Failure, JobRef, RunId, RunRef, SyncName, canary,
@@ -139,9 +140,12 @@ impl Planner<'_> {
         let plan = if self.frozen.mode.asks() {
             plan::ask(&self.frozen.sync, &extracted.mapping, &chunks)?
         } else {
+            let base: Base = store.require(&layout::base(run)).await?;
+            if extracted.mapping.key.fold_case {
+                rename::spare(store, run, &base.head.segments, &mut chunks).await?;
+            }
             self.cut_canary(&mut chunks).await?;
             let mut plan = plan::plan(&self.frozen.sync, &extracted.mapping, &chunks)?;
-            let base: Base = store.require(&layout::base(run)).await?;
             let baseline = base.head.segments.iter().map(|segment| segment.rows).sum();
             let known = guard::Known { baseline, narrowed: extracted.mapping.narrowed, age: extracted.age };
             plan.guard = guard::judge(&self.frozen.sync, &plan.totals, known);

@@ -94,7 +94,7 @@ async fn agree(store: &Store, segment: &SegmentRef) -> Result<(), Failure> {
 struct Inputs {
     baseline: Vec<String>,
     removed: Vec<String>,
-    /// What the mapping found to be as it was accepted, then what the jobs brought.
+    /// What the mapping found to be as it was accepted, the keys that were renamed, then what the jobs brought.
     deltas: Vec<String>,
     releases: Releases,
 }
@@ -104,6 +104,7 @@ impl Inputs {
         let base: Base = store.require(&layout::base(run)).await?;
         let releases = Releases::of(&base.releases);
         let mut learnt = store.list(&layout::mapped(run, chunk.chunk, "mended-")).await?;
+        learnt.extend(store.list(&layout::mapped(run, chunk.chunk, "renamed-")).await?);
         learnt.extend(deltas(store, run, chunk.chunk).await?);
         let segments = base.head.segments.into_iter().filter(|segment| chunk.overlaps(segment));
         let segments: Vec<SegmentRef> = segments.collect();

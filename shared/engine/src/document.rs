@@ -331,6 +331,9 @@ pub struct Mapped {
     /// Those of them whose removal Salesforce refused before.
     #[serde(default)]
     pub removals_held: u64,
+    /// Those of them that are another spelling of a key that stays: only forgotten.
+    #[serde(default)]
+    pub renamed: u64,
     /// Why rows and removals are held, by the code they were refused with.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub held_for: BTreeMap<String, HeldFor>,

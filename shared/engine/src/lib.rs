@@ -37,6 +37,7 @@ pub mod partition;
 pub mod plan;
 pub mod quota;
 pub mod records;
+pub mod rename;
 pub mod report;
 pub mod schedule;
 pub mod segment;

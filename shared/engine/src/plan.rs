@@ -134,6 +134,7 @@ pub fn total(chunks: &[Mapped]) -> Mapped {
         totals.removed += chunk.removed;
         totals.removing += chunk.removing;
         totals.removals_held += chunk.removals_held;
+        totals.renamed += chunk.renamed;
         for (code, held) in &chunk.held_for {
             totals.held_for.entry(code.clone()).or_default().add(*held);
         }

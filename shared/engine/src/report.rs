@@ -237,6 +237,9 @@ pub struct Counts {
     /// Of the keys no longer held: their removal was refused before.
     #[serde(default)]
     pub removals_held: u64,
+    /// Those of them whose keys stay under another spelling: nothing is removed.
+    #[serde(default)]
+    pub renamed: u64,
     /// Asked for in the org by a rebuild, which sends nothing.
     #[serde(default)]
     pub asked: u64,
@@ -572,6 +575,9 @@ impl Report {
         if self.operation == Operation::Mirror {
             page.count(counts.sent - counts.removing, "└─ new or changed");
             page.count(counts.removed, "no longer in the model");
+            if counts.renamed > 0 {
+                page.count(counts.renamed, "└─ there under another spelling of the key: not removed");
+            }
         }
         self.sent(page);
         if self.verdict == Verdict::Unbalanced {
@@ -844,6 +850,7 @@ impl Counts {
             removing: totals.removing,
             gone: accepted(input, true, Collected::accepted),
             removals_held: totals.removals_held,
+            renamed: totals.renamed,
         }
     }
 

@@ -1,8 +1,12 @@
 //! A warehouse, an org and a bucket of a test's own.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -16,6 +20,7 @@ use engine::{
     Failure, RunId, RunRef, SyncName,
     document::{Lease, Mode, from_bytes, to_bytes},
     layout,
+    report::{Counts, Report},
 };
 use store::Store;
 
@@ -34,6 +39,7 @@ pub struct World {
     /// How long a second of waiting between two calls lasts.
     pub second: Duration,
     folder: tempfile::TempDir,
+    others_wrote: AtomicBool,
 }
 
 impl World {
@@ -77,7 +83,15 @@ impl World {
             snowflake: snowflake::Client::new(parse(&snowflake.secret_json())).expect("a usable secret"),
             salesforce: salesforce::Client::new(parse(&org.secret_json())).expect("a usable secret"),
         };
-        Self { snowflake, org, parts, syncs, second: Duration::from_millis(20), folder }
+        Self {
+            snowflake,
+            org,
+            parts,
+            syncs,
+            second: Duration::from_millis(20),
+            folder,
+            others_wrote: AtomicBool::new(false),
+        }
     }
 
     /// The folder that serves as the bucket.
@@ -150,6 +164,20 @@ impl World {
         Driver { parts: &self.parts, run, watch: &|_| {}, second: self.second }.drive().await
     }
 
+    /// The test itself, or somebody it plays, writes to the org.
+    pub fn others_write(&self) {
+        self.others_wrote.store(true, Ordering::Relaxed);
+    }
+
+    /// The folders of all runs.
+    fn runs(&self) -> Vec<PathBuf> {
+        let children = |folder: PathBuf| -> Vec<PathBuf> {
+            let entries = std::fs::read_dir(folder).into_iter().flatten();
+            entries.filter_map(Result::ok).map(|entry| entry.path()).collect()
+        };
+        children(self.bucket().join("runs")).into_iter().flat_map(children).collect()
+    }
+
     /// A document of the bucket.
     pub async fn document<T: serde::de::DeserializeOwned>(&self, key: &str) -> T {
         self.parts.store.require(key).await.expect("the document is there")
@@ -160,6 +188,35 @@ impl World {
         let path = self.syncs.join(format!("{sync}.yaml"));
         let text = std::fs::read_to_string(&path).expect("the sync is there");
         std::fs::write(&path, edit(text)).expect("the folder can be written");
+    }
+}
+
+/// After every test: what the reports say was written is what the org wrote, if nothing else wrote to it and no run is
+/// on its way.
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() || self.others_wrote.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut told: BTreeMap<String, u64> = BTreeMap::new();
+        for folder in self.runs() {
+            let report = std::fs::read(folder.join("report.json")).ok();
+            let Some(report) = report.and_then(|bytes| serde_json::from_slice::<Report>(&bytes).ok()) else {
+                if folder.join("limits-1.json").exists() {
+                    return;
+                }
+                continue;
+            };
+            let Counts { created, updated, gone, .. } = report.counts;
+            *told.entry(report.object).or_default() += created + updated + gone;
+        }
+        for (object, told) in told {
+            let written: u64 = self.org.write_counts(&object).iter().sum();
+            assert_eq!(
+                told, written,
+                "the reports tell of other writes to {object} than the org's audit log"
+            );
+        }
     }
 }
 

@@ -125,6 +125,8 @@ async fn a_removal_that_is_refused_is_held_and_one_of_a_record_that_is_gone_is_d
             message: "Ann Marked has open cases".to_owned(),
             times: u32::MAX,
         });
+        // As if somebody else had deleted it.
+        world.others_write();
         world.org.refuse(Refusal {
             object: "Account".to_owned(),
             field: "Id".to_owned(),

@@ -139,6 +139,7 @@ fn id_of(world: &World, key: &str) -> String {
 
 /// Somebody else changes or deletes records of the org.
 async fn somebody(world: &World, operation: CollectionOperation, keys: &[&str]) {
+    world.others_write();
     let collection = Collection { object: "Account".to_owned(), operation: operation.clone() };
     let body = match operation {
         CollectionOperation::Delete => json!(keys.iter().map(|key| id_of(world, key)).collect::<Vec<_>>()),
