@@ -143,7 +143,7 @@ mod tests {
             let (mut csv, mut sent) = (Vec::new(), Writer::new(Vec::new()));
             for (number, cell) in cells.iter().enumerate() {
                 let key = format!("{number:03}");
-                csv::line(&mut csv, [key.as_str(), cell.as_str()].into_iter());
+                csv::line(&mut csv, [key.as_str(), cell.as_str()]);
                 sent.push(&Entry { key: &key, accepted: Some(Fingerprint(7)), id: None, refused: None }).unwrap();
             }
             let (sent, rows) = (sent.finish().unwrap().0, 1 + at.index(cells.len() - 1));
@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn a_fragment_that_is_not_what_it_is_said_to_be_is_not_cut() {
         let (mut csv, mut sent) = (Vec::new(), Writer::new(Vec::new()));
-        csv::line(&mut csv, ["1", "a"].into_iter());
+        csv::line(&mut csv, ["1", "a"]);
         sent.push(&Entry { key: "1", accepted: None, id: None, refused: None }).unwrap();
         let sent = sent.finish().unwrap().0;
         for (rows, at) in [(1, 1), (2, 1), (1, 2)] {
