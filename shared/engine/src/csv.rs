@@ -86,9 +86,9 @@ pub(crate) fn quoted_as_is(out: &mut Vec<u8>, text: &[u8]) {
 /// Appends in quotes a cell in which a backslash stands before every quote, and nowhere else. A quote is doubled
 /// in CSV, so a quote in the place of the backslash is all it takes.
 pub(crate) fn quoted_escaped(out: &mut Vec<u8>, text: &[u8]) {
-    out.push(b'"');
-    out.extend(text.iter().map(|byte| if *byte == b'\\' { b'"' } else { *byte }));
-    out.push(b'"');
+    let start = out.len();
+    quoted_as_is(out, text);
+    out[start..].iter_mut().for_each(|byte| *byte = if *byte == b'\\' { b'"' } else { *byte });
 }
 
 fn needs_quotes(text: &[u8]) -> bool {

@@ -38,7 +38,6 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     Failure, Fingerprint,
-    collections::NULL,
     config::{Operation, Selection},
     csv,
     document::{Chunk, Examples, Fragment, HeldFor, Mapped, Sample},
@@ -47,7 +46,7 @@ use crate::{
     mapping::{Assignment, KeyRule, Mapping, Removal, Source},
     partition::{Row, Rows},
     segment::{Entry, Refused, Segments, Writer, without_checksum},
-    value::{self, Fault},
+    value::{Cells, Effect, Fault},
 };
 
 /// Most bytes of a piece: what is held before it is handed over.
@@ -112,10 +111,13 @@ pub fn map_chunk<R: Read, B: Read>(
 struct Mapper<'a, B, I> {
     mapping: &'a Mapping,
     chunk: &'a Chunk,
+    cells: Vec<Cells<'a>>,
     /// Cells a row must have.
     width: usize,
     fingerprints: Fingerprints,
     baseline: Baseline<'a, B, I>,
+    /// No key has been read.
+    is_first: bool,
     pending: Pending,
     output: Output<'a>,
 }
@@ -154,9 +156,11 @@ impl<'a, B: Read, I: Iterator<Item = Result<B, Failure>>> Mapper<'a, B, I> {
         Ok(Self {
             mapping,
             chunk,
+            cells: mapping.assignments.iter().map(Cells::of).collect(),
             width: columns.chain([mapping.key.column]).max().unwrap_or_default() + 1,
             fingerprints: Fingerprints::under(&csv::header(mapping)),
             baseline: Baseline::new(mapping, chunk, baseline)?,
+            is_first: true,
             pending: Pending::default(),
             output: Output::new(mapping, chunk, releases, emit),
         })
@@ -185,18 +189,20 @@ impl<'a, B: Read, I: Iterator<Item = Result<B, Failure>>> Mapper<'a, B, I> {
 
     /// Makes a row the pending one.
     fn begin(&mut self, key: &str, row: &Row<'_>) -> Result<(), Failure> {
-        let Chunk { from_key, to_key, previous_key, .. } = self.chunk;
-        let is_before = |border: &Option<String>| border.as_deref().is_some_and(|border| key < border);
-        let is_after = |border: &Option<String>| border.as_deref().is_some_and(|border| key > border);
-        if is_before(from_key) || is_before(previous_key) || is_after(to_key) {
-            return Err(unordered());
-        }
         let pending = &mut self.pending;
+        pending.elsewhere = false;
+        // Keys ascend: the first one is the least, and the last is looked at in the end.
+        if mem::take(&mut self.is_first) {
+            let Chunk { from_key, previous_key, .. } = self.chunk;
+            if [from_key, previous_key].into_iter().flatten().any(|border| key < border.as_str()) {
+                return Err(unordered());
+            }
+            pending.elsewhere = previous_key.as_deref() == Some(key);
+        }
         pending.copies = 1;
-        pending.elsewhere = previous_key.as_deref() == Some(key) || to_key.as_deref() == Some(key);
         pending.key.clear();
         pending.key.push_str(key);
-        pending.convert(self.mapping, row);
+        pending.convert(self.mapping, &self.cells, row);
         Ok(())
     }
 
@@ -207,9 +213,8 @@ impl<'a, B: Read, I: Iterator<Item = Result<B, Failure>>> Mapper<'a, B, I> {
         if copies == 0 {
             return Ok(());
         }
-        self.baseline.pass(Some(&pending.key), output)?;
-        let known = self.baseline.current().filter(|entry| entry.key == pending.key);
-        let is_known = known.is_some();
+        let is_known = self.baseline.pass_to(&pending.key, output)?;
+        let known = if is_known { self.baseline.current() } else { None };
         if copies > 1 || pending.elsewhere {
             output.duplicates(&pending.key, copies, &self.mapping.assignments[0].header)?;
         } else if !pending.faults.is_empty() {
@@ -217,12 +222,19 @@ impl<'a, B: Read, I: Iterator<Item = Result<B, Failure>>> Mapper<'a, B, I> {
         } else {
             output.valid(pending, known, self.fingerprints.of(&pending.csv))?;
         }
-        if is_known { self.baseline.segments.step() } else { Ok(()) }
+        if is_known { self.baseline.step() } else { Ok(()) }
     }
 
     fn finish(mut self) -> Result<Mapped, Failure> {
+        if let Some(to_key) = self.chunk.to_key.as_deref().filter(|_| self.pending.copies > 0) {
+            match self.pending.key.as_str().cmp(to_key) {
+                Ordering::Less => {}
+                Ordering::Equal => self.pending.elsewhere = true,
+                Ordering::Greater => return Err(unordered()),
+            }
+        }
         self.decide()?;
-        self.baseline.pass(None, &mut self.output)?;
+        self.baseline.pass(&mut self.output)?;
         let mapped = self.output.finish()?;
         let decided = mapped.unchanged + mapped.held + mapped.invalid_rows() + mapped.sent();
         if mapped.read == self.chunk.rows && mapped.read == decided {
@@ -242,39 +254,29 @@ fn unordered() -> Failure {
 
 impl Pending {
     /// Writes the CSV row, and collects every fault of it.
-    fn convert(&mut self, mapping: &Mapping, row: &Row<'_>) {
+    fn convert(&mut self, mapping: &Mapping, cells: &[Cells<'_>], row: &Row<'_>) {
         self.csv.clear();
         self.faults.clear();
         self.cleared.clear();
         self.kept.clear();
         self.group = 0;
-        for (place, assignment) in mapping.assignments.iter().enumerate() {
-            if place > 0 {
-                self.csv.push(b',');
-            }
+        for (place, cells) in cells.iter().enumerate() {
             let start = self.csv.len();
-            let index = match assignment.source {
-                Source::Column { index, .. } => index,
-                Source::Constant(_) => usize::MAX,
-            };
-            if row.is_broken(index) {
-                let reason = "holds half of a surrogate pair";
-                self.fault("broken_text", &assignment.header, reason);
-            } else if let Err(fault) = value::write_of(assignment, row, &mut self.csv) {
-                self.faults.push(fault);
-            }
-            match &self.csv[start..] {
-                b"" => self.kept.push(place),
-                cell if cell == NULL.as_bytes() => self.cleared.push(place),
-                _ => {}
+            match cells.write(row, &mut self.csv) {
+                Ok(Effect::Set) => {}
+                Ok(Effect::Clear) => self.cleared.push(place),
+                Ok(Effect::Keep) => self.kept.push(place),
+                Err(fault) => self.faults.push(fault),
             }
             if place == 0 && self.faults.is_empty() {
-                self.check_key(&assignment.header, mapping.operation);
+                self.check_key(&mapping.assignments[0].header, mapping.operation);
             }
             if mapping.group_by == Some(place) {
                 self.group = group(&self.csv[start..], &self.key);
             }
+            self.csv.push(b',');
         }
+        self.csv.pop();
         // A byte is at least as many as a character, so short rows need no counting.
         if self.csv.len() > LONGEST_RECORD && characters(&self.csv) > LONGEST_RECORD {
             self.fault("record_too_long", "", "the record is longer than 400,000 characters");
@@ -337,6 +339,8 @@ fn characters(utf8: &[u8]) -> usize {
 struct Baseline<'a, B, I> {
     segments: Segments<B, I>,
     to_key: Option<&'a str>,
+    /// It stands on an entry of the range.
+    within: bool,
     /// Keys without a row stay, because only a part of the model was read.
     narrowed: bool,
     /// Keys without a row stay when they were accepted.
@@ -346,35 +350,61 @@ struct Baseline<'a, B, I> {
 impl<'a, B: Read, I: Iterator<Item = Result<B, Failure>>> Baseline<'a, B, I> {
     /// Stands on the first entry of the range.
     fn new(mapping: &Mapping, chunk: &'a Chunk, inputs: I) -> Result<Self, Failure> {
-        let mut segments = Segments::new(inputs);
-        segments.step()?;
-        let from_key = chunk.from_key.as_deref().unwrap_or_default();
-        while segments.current().is_some_and(|entry| entry.key < from_key) {
-            segments.step()?;
-        }
+        let (segments, to_key) = (Segments::new(inputs), chunk.to_key.as_deref());
         let once = mapping.operation == Operation::Insert;
-        Ok(Self { segments, to_key: chunk.to_key.as_deref(), narrowed: mapping.narrowed, once })
+        let mut baseline = Self { segments, to_key, within: false, narrowed: mapping.narrowed, once };
+        let from_key = chunk.from_key.as_deref().unwrap_or_default();
+        baseline.step()?;
+        while baseline.key().is_some_and(|key| key < from_key) {
+            baseline.step()?;
+        }
+        Ok(baseline)
+    }
+
+    fn step(&mut self) -> Result<(), Failure> {
+        self.segments.step()?;
+        let is_before = |key| self.to_key.is_none_or(|to_key| key < to_key);
+        self.within = self.segments.key().is_some_and(is_before);
+        Ok(())
+    }
+
+    fn key(&self) -> Option<&str> {
+        self.segments.key().filter(|_| self.within)
     }
 
     /// The entry stood on; none at the end of the range.
     fn current(&self) -> Option<Entry<'_>> {
-        self.segments.current().filter(|entry| self.to_key.is_none_or(|to_key| entry.key < to_key))
+        self.segments.current().filter(|_| self.within)
     }
 
-    /// Goes to the first entry that is not before the key (none: to the end). No row has a key of what
+    /// Goes to the first entry that is not before the key; whether it is that of the key. No row has a key of what
     /// is passed, because the entry of a row is stepped over when its row is decided.
-    fn pass(&mut self, key: Option<&str>, output: &mut Output<'_>) -> Result<(), Failure> {
-        while let Some(entry) = self.current() {
-            if key.is_some_and(|key| entry.key >= key) {
-                break;
+    fn pass_to(&mut self, key: &str, output: &mut Output<'_>) -> Result<bool, Failure> {
+        while let Some(known) = self.key() {
+            match known.cmp(key) {
+                Ordering::Less => self.leave(output)?,
+                Ordering::Equal => return Ok(true),
+                Ordering::Greater => break,
             }
-            let stays = self.narrowed || (self.once && entry.accepted.is_some());
-            if !stays {
-                output.left(&entry)?;
-            }
-            self.segments.step()?;
+        }
+        Ok(false)
+    }
+
+    /// Goes to the end.
+    fn pass(&mut self, output: &mut Output<'_>) -> Result<(), Failure> {
+        while self.within {
+            self.leave(output)?;
         }
         Ok(())
+    }
+
+    /// Steps over an entry that no row has.
+    fn leave(&mut self, output: &mut Output<'_>) -> Result<(), Failure> {
+        let stays = |entry: &Entry<'_>| self.narrowed || (self.once && entry.accepted.is_some());
+        if let Some(entry) = self.current().filter(|entry| !stays(entry)) {
+            output.left(&entry)?;
+        }
+        self.step()
     }
 }
 

@@ -7,11 +7,12 @@
 //!
 //! <https://docs.snowflake.com/en/developer-guide/sql-api/handling-responses>
 
-mod blocks;
+mod index;
 
 use std::{
     cell::{Cell, OnceCell},
     io::{self, BufReader, Chain, Cursor, Read},
+    ops::Range,
 };
 
 use flate2::bufread::MultiGzDecoder;
@@ -19,7 +20,7 @@ use memchr::memchr;
 use simdutf8::compat::from_utf8;
 
 use crate::{Class, Failure, document::Scan};
-use blocks::Blocks;
+use index::Index;
 
 /// Bytes of decoded text that are held at once, as long as every row fits.
 pub const WINDOW: usize = 256 * 1024;
@@ -28,8 +29,8 @@ pub const WINDOW: usize = 256 * 1024;
 pub const LONGEST_ROW: usize = 256 * 1024 * 1024;
 
 /// The rows of a partition, in order. Each row is lent until the next is asked for.
-pub struct Rows<R> {
-    window: Window<R>,
+pub struct Rows<'a> {
+    window: Window<'a>,
     place: Place,
     /// The rows are a value of an object, so that something follows the array.
     in_object: bool,
@@ -47,7 +48,7 @@ pub struct Rows<R> {
 /// A row of a partition.
 #[derive(Clone, Copy)]
 pub struct Row<'a> {
-    /// UTF-8.
+    /// The text that the row stands in; the row itself is UTF-8.
     text: &'a [u8],
     decoded: &'a str,
     lazy: &'a Lazy,
@@ -61,9 +62,8 @@ pub struct Row<'a> {
 pub(crate) enum Raw<'a> {
     /// NULL.
     Null,
-    /// Text without escapes, commas and control characters: the first `length` bytes. What follows them is
-    /// the rest of the row, and no digit.
-    Clean { tail: &'a [u8], length: usize },
+    /// Text without escapes, commas and control characters.
+    Clean(&'a [u8]),
     /// The same, but with commas.
     Commas(&'a [u8]),
     /// Text without control characters in which every backslash stands before a quote.
@@ -109,11 +109,11 @@ pub fn scan(input: impl Read, key_column: usize) -> Result<Scan, Failure> {
     Ok(scan)
 }
 
-impl<R: Read> Rows<R> {
+impl<'a> Rows<'a> {
     /// The rows of `input`. Nothing is read before the first row is asked for.
-    pub fn new(input: R) -> Self {
+    pub fn new(input: impl Read + 'a) -> Self {
         Self {
-            window: Window::new(input),
+            window: Window::new(Box::new(input)),
             place: Place::Before,
             in_object: false,
             count: 0,
@@ -135,14 +135,15 @@ impl<R: Read> Rows<R> {
     pub fn next(&mut self) -> Result<Option<Row<'_>>, Failure> {
         match self.advance() {
             Ok(None) => Ok(None),
-            Ok(Some(range)) => {
+            Ok(Some(Found { range, escapes })) => {
                 let known = range.end <= self.window.valid;
-                let text = &self.window.buffer[range];
-                if !known && from_utf8(text).is_err() {
+                let text = &self.window.buffer[..range.end];
+                if !known && from_utf8(&text[range]).is_err() {
                     return Err(self.damage("is not UTF-8"));
                 }
-                let whole = decode(text, &mut self.spans, &mut self.decoded)
-                    .map_err(|problem| damaged(self.count, problem))?;
+                let whole = !escapes
+                    || decode(text, &mut self.spans, &mut self.decoded)
+                        .map_err(|problem| damaged(self.count, problem))?;
                 self.count += 1;
                 self.lazy.reset();
                 let (decoded, lazy, spans) = (&self.decoded, &self.lazy, &self.spans);
@@ -154,8 +155,8 @@ impl<R: Read> Rows<R> {
         }
     }
 
-    /// Finds the next row and its cells; the range is that of the row in the window.
-    fn advance(&mut self) -> Result<Option<std::ops::Range<usize>>, Trouble> {
+    /// Finds the next row and its cells.
+    fn advance(&mut self) -> Result<Option<Found>, Trouble> {
         if self.place == Place::Before {
             self.open()?;
         }
@@ -163,15 +164,14 @@ impl<R: Read> Rows<R> {
             return Ok(None);
         }
         loop {
-            let bytes = self.window.bytes();
-            match tokenize(bytes, &mut self.spans).map_err(Trouble::Shape)? {
-                Some(length) => {
+            let Window { buffer, start, end, index, .. } = &mut self.window;
+            match tokenize(&buffer[..*end], *start, index, &mut self.spans).map_err(Trouble::Shape)? {
+                Some(found) => {
                     if *self.width.get_or_insert(self.spans.len()) != self.spans.len() {
                         return Err(Trouble::Shape("has rows of different lengths"));
                     }
-                    let start = self.window.start;
-                    self.window.start += length;
-                    return Ok(Some(start..start + length));
+                    *start = found.range.end;
+                    return Ok(Some(found));
                 }
                 None if !self.window.fill()? => return Err(Trouble::Shape("is cut short")),
                 None => {}
@@ -191,6 +191,7 @@ impl<R: Read> Rows<R> {
             _ => return Err(Trouble::Shape("is not a JSON object or array")),
         }
         self.window.expect(b'[', "has no array of rows")?;
+        self.window.index.restart(self.window.start);
         self.place = Place::Within;
         Ok(())
     }
@@ -287,20 +288,24 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// A cell as it stands in the partition.
+    /// A text without escapes, commas and control characters: so many of the first bytes. What follows them is more of
+    /// the partition, and no digit.
     #[inline]
+    pub(crate) fn clean(&self, index: usize) -> Option<(&'a [u8], usize)> {
+        let span = self.spans.get(index).filter(|span| span.form == Form::Clean)?;
+        Some((self.text.get(span.start as usize..)?, (span.end - span.start) as usize))
+    }
+
+    /// A cell as it stands in the partition.
     pub(crate) fn raw(&self, index: usize) -> Raw<'a> {
         let Some(span) = self.spans.get(index) else { return Raw::Other };
         let (start, end) = (span.start as usize, span.end as usize);
-        // Most are clean: a question with one answer is foreseen better than one with many.
-        if span.form == Form::Clean {
-            return Raw::Clean { tail: &self.text[start..], length: end - start };
-        }
         match span.form {
             Form::Null => Raw::Null,
+            Form::Clean => Raw::Clean(&self.text[start..end]),
             Form::Commas => Raw::Commas(&self.text[start..end]),
             Form::Quotes => Raw::Quotes(&self.text[start..end]),
-            Form::Clean | Form::Plain | Form::Escaped | Form::Decoded | Form::Broken => Raw::Other,
+            Form::Plain | Form::Escaped | Form::Decoded | Form::Broken => Raw::Other,
         }
     }
 
@@ -383,7 +388,13 @@ enum Trouble {
     Read(io::Error),
 }
 
-/// Where a cell is: in the text of the row, or among the decoded cells.
+/// Where a row is in the window, and whether a cell holds other escapes than those of quotes.
+struct Found {
+    range: Range<usize>,
+    escapes: bool,
+}
+
+/// Where a cell is: in the text that the row stands in, or among the decoded cells.
 #[derive(Clone, Copy)]
 struct Span {
     start: u32,
@@ -408,18 +419,22 @@ enum Form {
     Broken,
 }
 
-/// Splits the row that `bytes` begins with into cells, without looking into them. The length of the
-/// row, or none when it does not end in `bytes`.
-fn tokenize(bytes: &[u8], spans: &mut Vec<Span>) -> Result<Option<usize>, &'static str> {
+/// Splits the row that begins at `start` into cells, without looking into them. None when it does not end in `bytes`.
+fn tokenize(
+    bytes: &[u8],
+    start: usize,
+    index: &mut Index,
+    spans: &mut Vec<Span>,
+) -> Result<Option<Found>, &'static str> {
     spans.clear();
-    let mut blocks = Blocks::new(bytes);
-    let mut at = skip_blank(bytes, 1);
+    let mut escapes = false;
+    let mut at = skip_blank(bytes, start + 1);
     if bytes.get(at) == Some(&b']') {
-        return Ok(Some(at + 1));
+        return Ok(Some(Found { range: start..at + 1, escapes }));
     }
     loop {
         let is_string = bytes.get(at) == Some(&b'"');
-        let span = if is_string { strings(&mut blocks, bytes, at + 1, spans) } else { word(bytes, at)? };
+        let span = if is_string { index.strings(bytes, spans, &mut escapes) } else { word(bytes, at)? };
         let Some(span) = span else { return Ok(None) };
         at = span.end as usize + usize::from(is_string);
         spans.push(span);
@@ -428,28 +443,13 @@ fn tokenize(bytes: &[u8], spans: &mut Vec<Span>) -> Result<Option<usize>, &'stat
         }
         match bytes.get(at) {
             Some(b',') => at += 1,
-            Some(b']') => return Ok(Some(at + 1)),
+            Some(b']') => return Ok(Some(Found { range: start..at + 1, escapes })),
             Some(_) => return Err("has a cell without a comma after it"),
             None => return Ok(None),
         }
         if bytes.get(at) != Some(&b'"') {
             at = skip_blank(bytes, at);
         }
-    }
-}
-
-/// The string whose text begins at `start` and all that follow it with nothing but a comma in between; the last
-/// is returned. None when it does not end in `bytes`.
-#[inline]
-fn strings(blocks: &mut Blocks<'_>, bytes: &[u8], start: usize, spans: &mut Vec<Span>) -> Option<Span> {
-    let mut span = blocks.string(start)?;
-    loop {
-        let end = span.end as usize;
-        if bytes.get(end..end + 3) != Some(b"\",\"") {
-            return Some(span);
-        }
-        spans.push(span);
-        span = blocks.string(end + 3)?;
     }
 }
 
@@ -476,12 +476,12 @@ fn skip_blank(bytes: &[u8], at: usize) -> usize {
 
 /// Decodes every cell that holds another escape than that of a quote, and lets its span point to the decoded
 /// text. False when one is broken.
-fn decode(row: &[u8], spans: &mut [Span], decoded: &mut String) -> Result<bool, &'static str> {
+fn decode(text: &[u8], spans: &mut [Span], decoded: &mut String) -> Result<bool, &'static str> {
     decoded.clear();
     let mut all_whole = true;
     for span in spans.iter_mut().filter(|span| span.form == Form::Escaped) {
         let start = decoded.len();
-        let whole = unescape(checked(&row[span.start as usize..span.end as usize]), decoded)?;
+        let whole = unescape(checked(&text[span.start as usize..span.end as usize]), decoded)?;
         let form = if whole { Form::Decoded } else { Form::Broken };
         *span = Span { start: start as u32, end: decoded.len() as u32, form };
         all_whole &= whole;
@@ -541,28 +541,33 @@ fn hexadecimal(text: &str) -> Option<u32> {
 }
 
 /// The decoded text that has been read and not yet used.
-struct Window<R> {
-    source: Source<R>,
+struct Window<'a> {
+    source: Source<'a>,
     buffer: Vec<u8>,
     start: usize,
     end: usize,
     /// What is before this is UTF-8. What is not may be a character that is cut, or stand where nobody reads.
     valid: usize,
+    /// The strings of the rows that have been read.
+    index: Index,
 }
 
 /// An input with the bytes in front of it that were read to tell its packing.
-type Restored<R> = Chain<Cursor<Vec<u8>>, R>;
+type Restored<'a> = Chain<Cursor<Vec<u8>>, Input<'a>>;
 
-enum Source<R> {
-    Unopened(R),
-    Plain(Restored<R>),
-    Gzip(Box<MultiGzDecoder<BufReader<Restored<R>>>>),
+type Input<'a> = Box<dyn Read + 'a>;
+
+enum Source<'a> {
+    Unopened(Input<'a>),
+    Plain(Restored<'a>),
+    Gzip(Box<MultiGzDecoder<BufReader<Restored<'a>>>>),
     Ended,
 }
 
-impl<R: Read> Window<R> {
-    fn new(input: R) -> Self {
-        Self { source: Source::Unopened(input), buffer: Vec::new(), start: 0, end: 0, valid: 0 }
+impl<'a> Window<'a> {
+    fn new(input: Input<'a>) -> Self {
+        let (source, index) = (Source::Unopened(input), Index::new());
+        Self { source, buffer: Vec::new(), start: 0, end: 0, valid: 0, index }
     }
 
     fn bytes(&self) -> &[u8] {
@@ -576,6 +581,7 @@ impl<R: Read> Window<R> {
         self.end -= self.start;
         self.valid = self.valid.saturating_sub(self.start);
         self.start = 0;
+        self.index.restart(0);
         if self.end == self.buffer.len() {
             let size = (self.buffer.len() * 2).clamp(WINDOW, LONGEST_ROW);
             if size == self.buffer.len() {
@@ -680,7 +686,7 @@ impl<R: Read> Window<R> {
     }
 }
 
-impl<R: Read> Source<R> {
+impl Source<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             match self {

@@ -369,6 +369,13 @@ impl<R: Read, I: Iterator<Item = Result<R, Failure>>> Segments<R, I> {
         self.open.as_ref().and_then(Reader::current)
     }
 
+    /// Its key.
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        let reader = self.open.as_ref().filter(|reader| reader.state == State::Row)?;
+        Some(&reader.row.key)
+    }
+
     /// Like [`Self::advance`], for a caller that asks for the entry later.
     ///
     /// # Errors
@@ -474,6 +481,9 @@ struct Block {
     columns: usize,
     left: usize,
     text: Vec<u8>,
+    /// The columns of the rests of keys and of ids once more: checked as a whole, so that none is checked on its own.
+    keys: String,
+    ids: String,
     cursors: [Cursor; COLUMNS],
     fingerprints: Vec<u8>,
     fingerprint: Cursor,
@@ -486,9 +496,11 @@ struct Block {
 struct Row {
     flags: u8,
     key: String,
-    /// The id as it is stored, which is what the next one shares characters with.
-    stored_id: String,
+    /// The id, and how much of it is stored: that is what the next one shares characters with.
     id: String,
+    stored: usize,
+    /// The end of the id that is not stored; only right when there is such an end.
+    checksum: [u8; 3],
     accepted: u64,
     refused: u64,
     refusal: usize,
@@ -660,7 +672,18 @@ impl Block {
         self.fingerprint = Cursor { at: 0, end: self.fingerprints.len() };
         let rows = (1..=BLOCK_ROWS).contains(&self.left);
         (rows && head.is_done() && self.text.len() == text_len).then_some(())?;
+        self.read_texts()?;
         self.read_refusals()
+    }
+
+    fn read_texts(&mut self) -> Option<()> {
+        for (column, texts) in [(Column::Key, &mut self.keys), (Column::Id, &mut self.ids)] {
+            let cursor = &mut self.cursors[column as usize];
+            texts.clear();
+            texts.push_str(simdutf8::basic::from_utf8(&self.text[cursor.at..cursor.end]).ok()?);
+            *cursor = Cursor { at: 0, end: texts.len() };
+        }
+        Some(())
     }
 
     fn read_refusals(&mut self) -> Option<()> {
@@ -681,16 +704,33 @@ impl Block {
     /// A text after its length.
     fn counted(&mut self, column: Column) -> Option<String> {
         let length = self.number(column)?;
-        self.text(column, length).map(str::to_owned)
+        let bytes = self.cursors[column as usize].take(&self.text, length)?;
+        std::str::from_utf8(bytes).ok().map(str::to_owned)
     }
 
+    #[inline]
     fn number(&mut self, column: Column) -> Option<usize> {
         self.cursors[column as usize].number(&self.text)
     }
 
-    fn text(&mut self, column: Column, length: usize) -> Option<&str> {
-        let bytes = self.cursors[column as usize].take(&self.text, length)?;
-        std::str::from_utf8(bytes).ok()
+    fn flags(&mut self) -> Option<u8> {
+        self.cursors[Column::Flags as usize].take(&self.text, 1).map(|flags| flags[0])
+    }
+
+    /// The rest of a key that is so long and shares so much with the one before.
+    #[inline]
+    fn key(&mut self) -> Option<(usize, &str)> {
+        let shared = self.number(Column::Shared)?;
+        let rest = self.number(Column::Length)?.checked_sub(shared)?;
+        Some((shared, self.cursors[Column::Key as usize].take_text(&self.keys, rest)?))
+    }
+
+    /// The same of an id.
+    #[inline]
+    fn id(&mut self) -> Option<(usize, &str)> {
+        let shared = self.number(Column::IdShared)?;
+        let rest = self.number(Column::IdLength)?.checked_sub(shared)?;
+        Some((shared, self.cursors[Column::Id as usize].take_text(&self.ids, rest)?))
     }
 
     fn fingerprint(&mut self) -> Option<u64> {
@@ -706,7 +746,7 @@ impl Block {
 impl Row {
     /// Takes the next row off the block. None when the block contradicts itself or the order.
     fn decode(&mut self, block: &mut Block, first: bool) -> Option<()> {
-        let flags = block.text(Column::Flags, 1)?.as_bytes()[0];
+        let flags = block.flags()?;
         self.decode_key(block, first)?;
         if flags & ACCEPTED != 0 {
             self.accepted = block.fingerprint()?;
@@ -720,7 +760,7 @@ impl Row {
         self.flags = flags;
         block.left -= 1;
         if block.left == 0 {
-            self.stored_id.clear();
+            self.stored = 0;
             return block.is_done().then_some(());
         }
         Some(())
@@ -728,9 +768,7 @@ impl Row {
 
     /// The first key of a block shares nothing, so that it is compared with the whole key before.
     fn decode_key(&mut self, block: &mut Block, first: bool) -> Option<()> {
-        let shared = block.number(Column::Shared)?;
-        let rest = block.number(Column::Length)?.checked_sub(shared)?;
-        let rest = block.text(Column::Key, rest)?;
+        let (shared, rest) = block.key()?;
         let before = self.key.get(shared..)?;
         (first || before < rest).then_some(())?;
         self.key.truncate(shared);
@@ -739,16 +777,19 @@ impl Row {
     }
 
     fn decode_id(&mut self, block: &mut Block, short: bool) -> Option<()> {
-        let shared = block.number(Column::IdShared)?;
-        let rest = block.number(Column::IdLength)?.checked_sub(shared)?;
-        let rest = block.text(Column::Id, rest)?;
-        self.stored_id.get(shared..)?;
-        self.stored_id.truncate(shared);
-        self.stored_id.push_str(rest);
-        self.id.clear();
-        self.id.push_str(&self.stored_id);
+        let (shared, rest) = block.id()?;
+        (shared <= self.stored && self.id.is_char_boundary(shared)).then_some(())?;
+        // Of two ids with an end, those letters are the same whose groups are shared.
+        let same = if self.id.len() == self.stored + 3 { shared / 5 } else { 0 };
+        self.id.truncate(shared);
+        self.id.push_str(rest);
+        self.stored = self.id.len();
         if short {
-            self.id.extend(id_checksum(&self.stored_id)?);
+            (self.stored == 15).then_some(())?;
+            for (letter, group) in self.checksum.iter_mut().zip(self.id.as_bytes().chunks(5)).skip(same) {
+                *letter = checksum_letter(group)?;
+            }
+            self.id.push_str(std::str::from_utf8(&self.checksum).ok()?);
         }
         Some(())
     }
@@ -797,6 +838,14 @@ impl Cursor {
         Some(bytes)
     }
 
+    fn take_text<'a>(&mut self, text: &'a str, length: usize) -> Option<&'a str> {
+        let end = self.at.checked_add(length)?;
+        let rest = text.get(self.at..end)?;
+        self.at = end;
+        Some(rest)
+    }
+
+    #[inline]
     fn number(&mut self, text: &[u8]) -> Option<usize> {
         let mut number = 0;
         for shift in (0..=28).step_by(7) {
@@ -817,16 +866,19 @@ impl Cursor {
 /// The last three characters of the 18-character form of a Salesforce id of 15: each says which of five are
 /// upper-case. None when it is not made of 15 ASCII letters and digits.
 pub(crate) fn id_checksum(short: &str) -> Option<[char; 3]> {
-    if short.len() != 15 || !short.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-        return None;
-    }
+    let groups: &[u8; 15] = short.as_bytes().try_into().ok()?;
     let mut checksum = ['A'; 3];
-    for (letter, group) in checksum.iter_mut().zip(short.as_bytes().chunks(5)) {
-        let upper =
-            group.iter().rev().fold(0, |bits, byte| bits << 1 | usize::from(byte.is_ascii_uppercase()));
-        *letter = char::from(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"[upper]);
+    for (letter, group) in checksum.iter_mut().zip(groups.chunks(5)) {
+        *letter = char::from(checksum_letter(group)?);
     }
     Some(checksum)
+}
+
+/// Which of five characters are upper-case. None when one is not an ASCII letter or digit.
+#[inline]
+fn checksum_letter(group: &[u8]) -> Option<u8> {
+    let upper = group.iter().rev().fold(0, |bits, byte| bits << 1 | usize::from(byte.is_ascii_uppercase()));
+    group.iter().all(u8::is_ascii_alphanumeric).then(|| b"ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"[upper])
 }
 
 /// The first 15 characters of an id whose other three are their checksum.

@@ -36,11 +36,14 @@
 mod fast;
 
 use crate::{
+    collections::NULL,
     contract::ColumnKind,
     csv,
     mapping::{Assignment, Conversion, Source, WhenNull},
-    partition::Row,
+    partition::{Raw, Row},
 };
+
+use fast::Way;
 
 /// Why a value cannot be sent. It never holds a part of the value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,23 +75,85 @@ pub fn accepts(kind: &ColumnKind, conversion: &Conversion) -> bool {
     }
 }
 
-/// Appends the CSV cell of one assignment for a row: what [`write`] does, and faster.
-///
-/// # Errors
-/// As [`write`].
-#[inline]
-pub fn write_of(assignment: &Assignment, row: &Row<'_>, out: &mut Vec<u8>) -> Result<(), Fault> {
-    let cell = match &assignment.source {
-        Source::Constant(_) => None,
-        Source::Column { index, kind, .. } => {
-            let Assignment { conversion, when_null, .. } = assignment;
-            if fast::write(kind, conversion, *when_null, row.raw(*index), out) {
-                return Ok(());
-            }
-            row.cell(*index)
+/// The cells of one assignment: what [`write`] does for the rows of a partition, and faster.
+pub struct Cells<'a> {
+    assignment: &'a Assignment,
+    /// The position of the column; of a constant, one that no row has.
+    index: usize,
+    way: Way,
+}
+
+/// What a cell does to its field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It sets a value.
+    Set,
+    /// It sets the field to null.
+    Clear,
+    /// It leaves the field as it is.
+    Keep,
+}
+
+impl<'a> Cells<'a> {
+    /// The cells of an assignment.
+    #[must_use]
+    pub fn of(assignment: &'a Assignment) -> Self {
+        let (index, way) = match &assignment.source {
+            Source::Constant(_) => (usize::MAX, Way::Long),
+            Source::Column { index, kind, .. } => (*index, Way::of(kind, &assignment.conversion)),
+        };
+        Self { assignment, index, way }
+    }
+
+    /// Appends the CSV cell of a row.
+    ///
+    /// # Errors
+    /// As [`write`], and `broken_text`.
+    #[inline]
+    pub fn write(&self, row: &Row<'_>, out: &mut Vec<u8>) -> Result<Effect, Fault> {
+        // Most cells are of this kind, and foreseen: nothing else is asked before.
+        if let Some((tail, length)) = row.clean(self.index)
+            && length > 0
+            && fast::clean(self.way, tail, length, out)
+        {
+            return Ok(Effect::Set);
         }
-    };
-    write(assignment, cell, out)
+        self.write_other(row, out)
+    }
+
+    #[inline(never)]
+    fn write_other(&self, row: &Row<'_>, out: &mut Vec<u8>) -> Result<Effect, Fault> {
+        match row.raw(self.index) {
+            Raw::Clean(text) if self.way.is_listed() && is_listed(&self.assignment.conversion, text) => {
+                out.extend_from_slice(text);
+            }
+            Raw::Commas(text) if self.way.quotes(text) => csv::quoted_as_is(out, text),
+            Raw::Quotes(text) if self.way.quotes(text) => csv::quoted_escaped(out, text),
+            Raw::Null | Raw::Clean(b"") if self.assignment.when_null == WhenNull::Keep => {
+                return Ok(Effect::Keep);
+            }
+            Raw::Null | Raw::Clean(b"") if self.assignment.when_null == WhenNull::Clear => {
+                out.extend_from_slice(NULL.as_bytes());
+                return Ok(Effect::Clear);
+            }
+            _ => return self.write_long(row, out),
+        }
+        Ok(Effect::Set)
+    }
+
+    fn write_long(&self, row: &Row<'_>, out: &mut Vec<u8>) -> Result<Effect, Fault> {
+        let start = out.len();
+        if row.is_broken(self.index) {
+            let reason = "holds half of a surrogate pair".to_owned();
+            return Err(Fault { code: "broken_text", field: self.assignment.header.clone(), reason });
+        }
+        write(self.assignment, row.cell(self.index), out)?;
+        Ok(match &out[start..] {
+            b"" => Effect::Keep,
+            cell if cell == NULL.as_bytes() => Effect::Clear,
+            _ => Effect::Set,
+        })
+    }
 }
 
 /// Appends the CSV cell of one assignment. `cell` is the text of its column, or none for NULL; a
@@ -134,6 +199,13 @@ pub fn constant(conversion: &Conversion, header: &str, text: &str) -> Result<Str
     }
 }
 
+/// One of the values of a picklist, none of which holds anything that would have to be quoted.
+fn is_listed(conversion: &Conversion, text: &[u8]) -> bool {
+    let Conversion::Picklist { values } = conversion else { return false };
+    let is_plain = !csv::has_outer_blank(text) && !matches!(text, b"" | b"#N/A");
+    is_plain && values.iter().any(|value| value.as_bytes() == text)
+}
+
 /// A code and its reason.
 struct Refusal {
     code: &'static str,
@@ -149,7 +221,7 @@ fn refuse<T>(code: &'static str, reason: impl Into<String>) -> Result<T, Refusal
 
 fn null(when_null: WhenNull, out: &mut Vec<u8>) -> Written {
     match when_null {
-        WhenNull::Clear => out.extend_from_slice(b"#N/A"),
+        WhenNull::Clear => out.extend_from_slice(NULL.as_bytes()),
         WhenNull::Keep => {}
         WhenNull::Refuse => return refuse("null_value", "is NULL or empty"),
     }
@@ -540,16 +612,13 @@ fn text_time(text: &str) -> Option<i64> {
 
 /// Writes `yyyy-MM-dd`.
 fn date(days: i64, out: &mut Vec<u8>) -> Written {
-    out.extend_from_slice(&date_text(days)?);
+    out.extend_from_slice(&date_text(days).map_or_else(|| no_date(), Ok)?);
     Ok(())
 }
 
 /// Writes `yyyy-MM-ddTHH:mm:ss.SSSZ`.
 fn date_time(millis: i64, out: &mut Vec<u8>) -> Written {
-    let mut text = [b'T'; 24];
-    text[..10].copy_from_slice(&date_text(millis.div_euclid(DAY))?);
-    text[11..].copy_from_slice(&time_text(millis.rem_euclid(DAY) as u32));
-    out.extend_from_slice(&text);
+    out.extend_from_slice(&date_time_text(millis).map_or_else(|| no_date(), Ok)?);
     Ok(())
 }
 
@@ -562,14 +631,29 @@ fn time(millis: i64, out: &mut Vec<u8>) -> Written {
 /// The days from 1700-01-01 to 4000-12-31: Salesforce has no years before and after.
 const DATES: std::ops::RangeInclusive<i64> = -98_615..=741_807;
 
-/// `yyyy-MM-dd`.
-fn date_text(days: i64) -> Result<[u8; 10], Refusal> {
+#[cold]
+fn no_date<T>() -> Result<T, Refusal> {
+    refuse("date_out_of_range", "is outside of the years 1700 to 4000")
+}
+
+/// `yyyy-MM-ddTHH:mm:ss.SSSZ`; none outside of [`DATES`].
+#[inline]
+fn date_time_text(millis: i64) -> Option<[u8; 24]> {
+    let mut text = [b'T'; 24];
+    text[..10].copy_from_slice(&date_text(millis.div_euclid(DAY))?);
+    text[11..].copy_from_slice(&time_text(millis.rem_euclid(DAY) as u32));
+    Some(text)
+}
+
+/// `yyyy-MM-dd`; none outside of [`DATES`].
+#[inline]
+fn date_text(days: i64) -> Option<[u8; 10]> {
     if !DATES.contains(&days) {
-        return refuse("date_out_of_range", "is outside of the years 1700 to 4000");
+        return None;
     }
     let (year, month, day) = calendar((days + 719_468) as u32);
     let [century, year, month, day] = [year / 100, year % 100, month, day].map(two_digits);
-    Ok([century[0], century[1], year[0], year[1], b'-', month[0], month[1], b'-', day[0], day[1]])
+    Some([century[0], century[1], year[0], year[1], b'-', month[0], month[1], b'-', day[0], day[1]])
 }
 
 /// Year, month and day so many days after 0000-03-01; [`civil_from_days`] for what fits 32 bits, without a
@@ -595,8 +679,18 @@ fn time_text(millis: u32) -> [u8; 13] {
 }
 
 /// The digits of a number below 100.
+#[inline]
 fn two_digits(number: u32) -> [u8; 2] {
-    [b'0' + (number / 10 % 10) as u8, b'0' + (number % 10) as u8]
+    const DIGITS: [[u8; 2]; 128] = {
+        let mut digits = [[0; 2]; 128];
+        let mut number = 0;
+        while number < 100 {
+            digits[number] = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+            number += 1;
+        }
+        digits
+    };
+    DIGITS[(number & 127) as usize]
 }
 
 /// Days since 1970-01-01 of a date in the proleptic Gregorian calendar. Years begin in March here, so
@@ -629,12 +723,12 @@ mod tests {
     fn every_date_is_that_of_the_other_calendar() {
         for days in DATES {
             let (year, month, day) = civil_from_days(days);
-            let text = date_text(days).ok().map(|text| String::from_utf8_lossy(&text).into_owned());
+            let text = date_text(days).map(|text| String::from_utf8_lossy(&text).into_owned());
             assert_eq!(text, Some(format!("{year:04}-{month:02}-{day:02}")));
         }
         assert_eq!(civil_from_days(*DATES.start()), (1700, 1, 1));
         assert_eq!(civil_from_days(*DATES.end()), (4000, 12, 31));
-        assert!(date_text(DATES.start() - 1).is_err() && date_text(DATES.end() + 1).is_err());
-        assert!(date_text(i64::MIN).is_err() && date_text(i64::MAX).is_err());
+        assert!(date_text(DATES.start() - 1).is_none() && date_text(DATES.end() + 1).is_none());
+        assert!(date_text(i64::MIN).is_none() && date_text(i64::MAX).is_none());
     }
 }

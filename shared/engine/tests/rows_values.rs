@@ -5,7 +5,7 @@ use backhaul_engine::{
     contract::ColumnKind::{self, *},
     mapping::{Assignment, Conversion, Source, WhenNull},
     partition::{Rows, WINDOW},
-    value::{accepts, constant, write, write_of},
+    value::{Cells, accepts, constant, write},
 };
 use proptest::prelude::*;
 
@@ -465,7 +465,7 @@ proptest! {
                     let (mut short, mut long) = (b"x,".to_vec(), b"x,".to_vec());
                     let expected = write(&assignment, cell, &mut long);
                     assignment.source = Source::Column { index, kind: kind.clone(), scale: None };
-                    prop_assert_eq!(write_of(&assignment, &row, &mut short), expected);
+                    prop_assert_eq!(Cells::of(&assignment).write(&row, &mut short).map(drop), expected);
                     prop_assert_eq!(&short, &long, "{:?} {:?} to {:?}", cell, kind, &assignment.conversion);
                 }
             }

@@ -3,64 +3,94 @@
 //! What is written here is what [`super::write`] writes; what needs a closer look, a refusal above all, is
 //! left to it. A test holds both against each other.
 
-use crate::{
-    contract::ColumnKind as Kind,
-    csv,
-    mapping::{Conversion, WhenNull},
-    partition::Raw,
-};
+use crate::{contract::ColumnKind as Kind, csv, mapping::Conversion};
 
-use super::{date, date_time};
+use super::{date_text, date_time_text};
 
-/// Appends the CSV cell of a usual value. False when it is not one; then `out` is as it was.
-#[inline]
-pub(super) fn write(
-    kind: &Kind,
-    conversion: &Conversion,
-    when_null: WhenNull,
-    cell: Raw<'_>,
-    out: &mut Vec<u8>,
-) -> bool {
-    match cell {
-        Raw::Clean { tail, length } if length > 0 => clean(kind, conversion, tail, length, out),
-        Raw::Clean { .. } | Raw::Null => null(when_null, out),
-        Raw::Commas(_) | Raw::Quotes(_) => special_text(kind, conversion, cell, out),
-        Raw::Other => false,
+/// How a usual value is written: its column type and conversion in one.
+#[derive(Clone, Copy)]
+pub(super) enum Way {
+    /// As it is, when it has at most so many bytes.
+    Text {
+        most: usize,
+    },
+    /// As it is, when it has at most so many digits before the point and behind it.
+    Number {
+        room: usize,
+        scale: usize,
+    },
+    Boolean,
+    /// Days since 1970.
+    Day,
+    /// Seconds since 1970, maybe with a zone.
+    Instant {
+        zone: bool,
+    },
+    /// As it is, when it is one of the values of the picklist.
+    Listed,
+    /// There is no short way.
+    Long,
+}
+
+impl Way {
+    pub(super) fn of(kind: &Kind, conversion: &Conversion) -> Self {
+        let all_if = |limit: u32, none: bool| if none { usize::MAX } else { limit as usize };
+        match (conversion, kind) {
+            (Conversion::Text { max_chars }, _) if is_text(kind) => {
+                Self::Text { most: all_if(*max_chars, *max_chars == 0) }
+            }
+            (Conversion::Integer { digits }, _) => {
+                Self::Number { room: all_if(*digits, *digits == 0), scale: 0 }
+            }
+            (Conversion::Decimal { precision, scale }, _) => Self::Number {
+                room: all_if(precision.saturating_sub(*scale), *precision == 0),
+                scale: all_if(*scale, *precision == 0),
+            },
+            (Conversion::Picklist { .. }, _) => Self::Listed,
+            (Conversion::Boolean, _) => Self::Boolean,
+            (Conversion::Date, Kind::Date) => Self::Day,
+            (Conversion::DateTime, Kind::TimestampNtz | Kind::TimestampLtz) => Self::Instant { zone: false },
+            (Conversion::DateTime, Kind::TimestampTz) => Self::Instant { zone: true },
+            _ => Self::Long,
+        }
+    }
+
+    #[inline]
+    pub(super) fn is_listed(self) -> bool {
+        matches!(self, Self::Listed)
+    }
+
+    /// A text with commas or quotes is written in quotes. It has no more characters than bytes, so a short one needs
+    /// no counting.
+    #[inline]
+    pub(super) fn quotes(self, text: &[u8]) -> bool {
+        matches!(self, Self::Text { most } if text.len() <= most)
     }
 }
 
-/// Appends a text that is not empty and holds nothing special.
+/// Appends a text that is not empty and holds nothing special. False when it needs a closer look; then `out` is as it
+/// was.
 #[inline]
-fn clean(kind: &Kind, conversion: &Conversion, tail: &[u8], length: usize, out: &mut Vec<u8>) -> bool {
-    match conversion {
-        Conversion::Text { max_chars } => is_text(kind) && text(*max_chars, tail, length, out),
-        Conversion::Picklist { values } => {
-            values.iter().any(|value| value.as_bytes() == &tail[..length]) && text(0, tail, length, out)
-        }
-        Conversion::Integer { digits } => {
-            let room = if *digits == 0 { usize::MAX } else { *digits as usize };
-            decimal(room, 0, tail, length, out)
-        }
-        Conversion::Decimal { precision: 0, .. } => decimal(usize::MAX, usize::MAX, tail, length, out),
-        Conversion::Decimal { precision, scale } => {
-            decimal(precision.saturating_sub(*scale) as usize, *scale as usize, tail, length, out)
-        }
-        Conversion::Boolean => boolean(&tail[..length], out),
-        Conversion::Date => {
-            *kind == Kind::Date && day(tail, length).is_some_and(|days| date(days, out).is_ok())
-        }
-        Conversion::DateTime => {
-            instant(kind, tail, length).is_some_and(|millis| date_time(millis, out).is_ok())
-        }
-        Conversion::MultiPicklist { .. } | Conversion::Time | Conversion::RecordId => false,
+pub(super) fn clean(way: Way, tail: &[u8], length: usize, out: &mut Vec<u8>) -> bool {
+    // Every other cell is a text: asked first, it needs no jump.
+    if let Way::Text { most } = way {
+        return length <= most && text(tail, length, out);
+    }
+    match way {
+        Way::Number { room, scale } => decimal(room, scale, tail, length, out),
+        Way::Boolean => boolean(&tail[..length], out),
+        Way::Day => append(day(tail, length).and_then(date_text), out),
+        Way::Instant { zone } => append(instant(zone, tail, length).and_then(date_time_text), out),
+        Way::Text { .. } | Way::Listed | Way::Long => false,
     }
 }
 
-fn null(when_null: WhenNull, out: &mut Vec<u8>) -> bool {
-    if when_null == WhenNull::Clear {
-        out.extend_from_slice(b"#N/A");
+#[inline]
+fn append<const N: usize>(text: Option<[u8; N]>, out: &mut Vec<u8>) -> bool {
+    if let Some(text) = &text {
+        out.extend_from_slice(text);
     }
-    when_null != WhenNull::Refuse
+    text.is_some()
 }
 
 /// The text of the column is written as it is.
@@ -79,25 +109,12 @@ fn is_text(kind: &Kind) -> bool {
 }
 
 #[inline]
-fn text(max_chars: u32, tail: &[u8], length: usize, out: &mut Vec<u8>) -> bool {
+fn text(tail: &[u8], length: usize, out: &mut Vec<u8>) -> bool {
     let is_blank = |byte: u8| matches!(byte, b' ' | b'\t');
-    let fits = max_chars == 0 || length <= max_chars as usize;
-    if !fits || is_blank(tail[0]) || is_blank(tail[length - 1]) || &tail[..length] == b"#N/A" {
+    if is_blank(tail[0]) || is_blank(tail[length - 1]) || &tail[..length] == b"#N/A" {
         return false;
     }
     csv::copy(out, tail, length);
-    true
-}
-
-/// Text that has to be quoted. It has no more characters than bytes, so a short one needs no counting.
-fn special_text(kind: &Kind, conversion: &Conversion, cell: Raw<'_>, out: &mut Vec<u8>) -> bool {
-    let Conversion::Text { max_chars } = conversion else { return false };
-    let fits = |text: &[u8]| *max_chars == 0 || text.len() <= *max_chars as usize;
-    match cell {
-        Raw::Commas(text) if is_text(kind) && fits(text) => csv::quoted_as_is(out, text),
-        Raw::Quotes(text) if is_text(kind) && fits(text) => csv::quoted_escaped(out, text),
-        _ => return false,
-    }
     true
 }
 
@@ -158,12 +175,7 @@ fn day(tail: &[u8], length: usize) -> Option<i64> {
 }
 
 /// The milliseconds of a timestamp column, not before 1970.
-fn instant(kind: &Kind, tail: &[u8], length: usize) -> Option<i64> {
-    let has_zone = match kind {
-        Kind::TimestampNtz | Kind::TimestampLtz => false,
-        Kind::TimestampTz => true,
-        _ => return None,
-    };
+fn instant(has_zone: bool, tail: &[u8], length: usize) -> Option<i64> {
     let (seconds, end) = number(tail, 0)?;
     let (millis, end) = if tail.get(end) == Some(&b'.') { fraction(tail, end + 1)? } else { (0, end) };
     let is_whole = end == length || (has_zone && is_offset(tail, end, length));

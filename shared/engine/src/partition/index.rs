@@ -1,0 +1,258 @@
+//! Where the strings of a text are, and what else they hold.
+//!
+//! Every byte is looked at once, sixteen in one instruction. A batch of blocks is looked at before its strings are
+//! asked for, so that finding one does not wait for the one before: after that a cell is a matter of a few bits.
+
+use wide::u8x16;
+
+use super::{Form, Span};
+
+/// Bytes of a block: as many as a mask has bits.
+const BLOCK: usize = 64;
+
+/// Blocks that are looked at in one go: a few rows.
+const BATCH: usize = 32;
+
+/// Quotes that are written down at once, whether there are as many or not: a block seldom has more.
+const AT_ONCE: usize = 8;
+
+/// Quotes of a batch, the one before them that still waits for its end, and what is written too much.
+const MOST: usize = BATCH * BLOCK + 1 + AT_ONCE;
+
+/// The strings of a text, found from a place on that is in none.
+pub(super) struct Index {
+    /// Where the quotes are that are not escaped: beginning, end, beginning, … Those before `used` have been asked
+    /// for, those from `found` on mean nothing.
+    quotes: Box<[u32; MOST]>,
+    used: usize,
+    found: usize,
+    /// What stands in each string, by half the place of its first quote.
+    held: Box<[u8; MOST / 2 + 1]>,
+    /// Where the next block begins.
+    next: usize,
+    /// The first byte of the next block is escaped by the last one before it.
+    escaped: bool,
+    /// All ones when the next block begins within a string, else zero.
+    inside: u64,
+}
+
+/// What is asked of every block.
+struct Seen {
+    /// A bit for each quote; it may be escaped.
+    quotes: u64,
+    /// A bit for each backslash, comma and control character.
+    special: u64,
+    any_backslash: bool,
+}
+
+/// What stands in a block that holds something special, a bit for each byte.
+struct Marks {
+    quotes: u64,
+    backslashes: u64,
+    commas: u64,
+    /// Control characters, and escaped characters that are no quotes.
+    strange: u64,
+}
+
+/// What a string holds.
+const COMMAS: u8 = 1;
+const STRANGE: u8 = 2;
+const BACKSLASHES: u8 = 4;
+
+impl Index {
+    pub(super) fn new() -> Self {
+        let (quotes, held) = (Box::new([0; MOST]), Box::new([0; MOST / 2 + 1]));
+        Self { quotes, used: 0, found: 0, held, next: 0, escaped: false, inside: 0 }
+    }
+
+    /// Forgets everything: the strings are those from `at` on, which is in none.
+    pub(super) fn restart(&mut self, at: usize) {
+        (self.used, self.found, self.next, self.escaped, self.inside) = (0, 0, at, false, 0);
+        self.held[0] = 0;
+    }
+
+    /// The next string of `text` and all that follow it with nothing but a comma in between: the last is returned,
+    /// those before it are added to `spans`. `escapes` becomes true when one holds other escapes than those of quotes.
+    /// None when one does not end in `text`; then only [`Self::restart`] may follow.
+    #[inline]
+    pub(super) fn strings(&mut self, text: &[u8], spans: &mut Vec<Span>, escapes: &mut bool) -> Option<Span> {
+        loop {
+            let (strings, _) = self.quotes[self.used..self.found].as_chunks::<2>();
+            for (&[start, end], held) in strings.iter().zip(&self.held[self.used / 2..]) {
+                self.used += 2;
+                let span = Span { start: start + 1, end, form: form(*held) };
+                *escapes |= span.form == Form::Escaped;
+                if text.get(end as usize + 1..end as usize + 3) != Some(b",\"") {
+                    return Some(span);
+                }
+                spans.push(span);
+            }
+            self.look(text)?;
+        }
+    }
+
+    /// Looks at the next batch; none at the end of the text.
+    #[inline(never)]
+    fn look(&mut self, text: &[u8]) -> Option<()> {
+        let rest = text.get(self.next..).filter(|rest| !rest.is_empty())?;
+        // At most the beginning of a string is left, and what the string holds so far.
+        self.quotes[0] = self.quotes[self.used];
+        self.held[0] = self.held[self.used / 2];
+        self.held[1..].fill(0);
+        (self.found, self.used) = (self.found - self.used, 0);
+        let (blocks, last) = rest.as_chunks::<BLOCK>();
+        for block in blocks.iter().take(BATCH) {
+            self.add(block);
+        }
+        if blocks.is_empty() {
+            let mut block = [b' '; BLOCK];
+            block[..last.len()].copy_from_slice(last);
+            self.add(&block);
+            self.next = text.len();
+        }
+        Some(())
+    }
+
+    /// Takes down the next block.
+    #[inline]
+    fn add(&mut self, block: &[u8; BLOCK]) {
+        let Seen { mut quotes, special, any_backslash } = Seen::of(block);
+        let (mut backslashes, mut escapes) = (0, 0);
+        if self.escaped || any_backslash {
+            backslashes = mask(block, |bytes| bytes.simd_eq(u8x16::splat(b'\\')));
+            let escaped = escaped(backslashes, &mut self.escaped);
+            escapes = escaped & !quotes;
+            quotes &= !escaped;
+        }
+        let inside = ends_between(quotes) ^ self.inside;
+        self.inside = 0_u64.wrapping_sub(inside >> 63);
+        let special = (special | escapes) & inside;
+        if special != 0 {
+            let commas = mask(block, |bytes| bytes.simd_eq(u8x16::splat(b',')));
+            let strange = special & !commas & !backslashes | escapes;
+            self.hold(&Marks { quotes, backslashes, commas: commas & !escapes, strange }, special);
+        }
+        self.add_quotes(quotes);
+        self.next += BLOCK;
+    }
+
+    #[inline]
+    fn add_quotes(&mut self, mut quotes: u64) {
+        let base = self.next as u32;
+        let count = quotes.count_ones() as usize;
+        let mut next = || {
+            let at = base + quotes.trailing_zeros();
+            quotes &= quotes.wrapping_sub(1);
+            at
+        };
+        let slots = &mut self.quotes[self.found..];
+        slots[..AT_ONCE].iter_mut().for_each(|slot| *slot = next());
+        if count > AT_ONCE {
+            slots[AT_ONCE..count].iter_mut().for_each(|slot| *slot = next());
+        }
+        self.found += count;
+    }
+
+    /// Adds what stands in the strings of a block, one string after the other.
+    #[inline]
+    fn hold(&mut self, marks: &Marks, mut special: u64) {
+        while special != 0 {
+            let first = special & special.wrapping_neg();
+            let before = (marks.quotes & (first - 1)).count_ones() as usize;
+            // The bits before the end of the string; all of them when it ends in a later block.
+            let ends = marks.quotes & first.wrapping_neg();
+            let string = (ends & ends.wrapping_neg()).wrapping_sub(1) & special;
+            let bit = |mask: u64, bit: u8| if mask & string != 0 { bit } else { 0 };
+            self.held[(self.found + before) / 2] |=
+                bit(marks.commas, COMMAS) | bit(marks.strange, STRANGE) | bit(marks.backslashes, BACKSLASHES);
+            special &= !string;
+        }
+    }
+}
+
+impl Seen {
+    #[inline]
+    fn of(block: &[u8; BLOCK]) -> Self {
+        let mut seen = Self { quotes: 0, special: 0, any_backslash: false };
+        let mut any = u8x16::splat(0);
+        for (part, bytes) in block.as_chunks::<16>().0.iter().enumerate() {
+            let bytes = u8x16::new(*bytes);
+            let are = |byte: u8| bytes.simd_eq(u8x16::splat(byte));
+            let backslashes = are(b'\\');
+            let control = bytes.min(u8x16::splat(0x1f)).simd_eq(bytes) | are(0x7f);
+            any |= backslashes;
+            seen.quotes |= bits(are(b'"'), part);
+            seen.special |= bits(backslashes | are(b',') | control, part);
+        }
+        seen.any_backslash = any.to_bitmask() != 0;
+        seen
+    }
+}
+
+/// A bit for each byte of a block for which `found` gives ones.
+#[inline]
+fn mask(block: &[u8; BLOCK], found: impl Fn(u8x16) -> u8x16) -> u64 {
+    let parts = block.as_chunks::<16>().0.iter().enumerate();
+    parts.fold(0, |mask, (part, bytes)| mask | bits(found(u8x16::new(*bytes)), part))
+}
+
+#[inline]
+fn bits(mask: u8x16, part: usize) -> u64 {
+    u64::from(mask.to_bitmask()) << (16 * part)
+}
+
+/// The form of a string that holds these. A table, because which it is cannot be foreseen.
+#[inline]
+const fn form(held: u8) -> Form {
+    use Form::{Clean, Commas, Escaped, Plain, Quotes};
+    const FORMS: [Form; 8] = [Clean, Commas, Plain, Plain, Quotes, Quotes, Escaped, Escaped];
+    FORMS[(held & 7) as usize]
+}
+
+/// From every other quote to the one before the next: what is within strings, when the first one begins one.
+#[inline]
+const fn ends_between(quotes: u64) -> u64 {
+    let mut inside = quotes;
+    inside ^= inside << 1;
+    inside ^= inside << 2;
+    inside ^= inside << 4;
+    inside ^= inside << 8;
+    inside ^= inside << 16;
+    inside ^ inside << 32
+}
+
+/// The bytes that a backslash stands before which is not escaped itself. Of a run of backslashes every other
+/// one escapes; adding up finds the ends of all runs at once, as in <https://arxiv.org/abs/1902.08318>.
+#[inline]
+fn escaped(backslashes: u64, carried: &mut bool) -> u64 {
+    const ODD: u64 = 0xaaaa_aaaa_aaaa_aaaa;
+    let first = u64::from(*carried);
+    let escaping = backslashes & !first;
+    let ends = ((escaping << 1) | ODD).wrapping_sub(escaping) ^ ODD;
+    *carried = ends & backslashes & 1 << 63 != 0;
+    ends ^ (backslashes | first)
+}
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn escapes_are_those_found_one_by_one(
+            blocks in prop::collection::vec(prop_oneof![any::<u64>(), Just(u64::MAX), Just(u64::MAX >> 1)], 1..5),
+        ) {
+            let (mut carried, mut before) = (false, false);
+            for block in blocks {
+                let mut expected = 0_u64;
+                for bit in 0..64 {
+                    expected |= u64::from(before) << bit;
+                    before = !before && block >> bit & 1 == 1;
+                }
+                prop_assert_eq!(escaped(block, &mut carried), expected);
+                prop_assert_eq!(carried, before);
+            }
+        }
+    }
+}
