@@ -61,7 +61,7 @@ pub struct Contender {
 pub const SMALL: u64 = 100_000;
 
 /// The contenders in the order of the table. The first of a task is what its ratios refer to.
-pub const CONTENDERS: [Contender; 19] = {
+pub const CONTENDERS: [Contender; 21] = {
     use {How::*, Sink::*, Task::*};
     const fn of(name: &'static str, task: Task, how: How, sink: Sink, label: &'static str) -> Contender {
         Contender { name, task, label, how, sink }
@@ -77,6 +77,8 @@ pub const CONTENDERS: [Contender; 19] = {
         of("map-pandas", Map, Python("map", "pandas"), Disk, "pandas"),
         of("map-python", Map, Python("map", "python"), Disk, "Python json + csv"),
         of("scan", Diff, Own("scan"), Nowhere, "floor: gunzip, cells, one hash a row"),
+        of("pass", Diff, Own("pass"), Nowhere, "Backhaul, map"),
+        of("settle", Diff, Own("settle"), Disk, "Backhaul, settle"),
         of("diff", Diff, Own("diff"), Disk, "Backhaul, map + settle"),
         of("diff-duckdb", Diff, Python("diff", "duckdb"), Disk, "DuckDB, full join on a hash"),
         of("diff-polars", Diff, Python("diff", "polars"), Disk, "polars, anti-joins on a hash"),
@@ -264,6 +266,10 @@ impl Bench {
         let numbers = || run.output.split_whitespace().filter_map(|word| word.parse::<u64>().ok());
         match (contender.sink, contender.task) {
             (Sink::Nowhere, _) => Ok(true),
+            _ if contender.name == "settle" => {
+                let Changes { added, removed, .. } = self.data.read("changes.json")?;
+                Ok(numbers().eq([self.data.rows + added - removed]))
+            }
             (_, Task::Map) => {
                 let ours = self.out.join("map-file.csv");
                 let theirs = self.place(contender);

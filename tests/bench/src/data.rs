@@ -9,6 +9,7 @@
 //! | `bare/*.zst` | the same without Salesforce ids |
 //! | `sent/*.zst`, `jobs.json` | the keys of the first load, and its jobs |
 //! | `results/<job>-{success,failed}.csv` | what Salesforce says of each job |
+//! | `pieces/*`, `pieces.json` | what the later version is mapped to, and the names of its files by chunk |
 //! | `accepted.json` | how many rows Salesforce accepts |
 //! | `sent.csv` | key and fingerprint of each row of the first load, for those who read no segments |
 
@@ -63,7 +64,7 @@ impl Data {
 
     /// The files have been made.
     pub fn is_complete(&self) -> bool {
-        self.path("complete").exists()
+        self.path("complete").exists() && self.path("pieces.json").exists()
     }
 
     /// Where a file is.
@@ -128,7 +129,7 @@ impl Data {
     /// # Errors
     /// When a file cannot be written.
     pub fn make(&self) -> io::Result<()> {
-        for folder in ["first", "later", "baseline", "bare", "sent", "results"] {
+        for folder in ["first", "later", "baseline", "bare", "sent", "results", "pieces"] {
             fs::create_dir_all(self.path(folder))?;
         }
         self.generate(Version::First)?;
@@ -136,6 +137,7 @@ impl Data {
         self.write("changes.json", &changes)?;
         let mapped = self.map_first()?;
         self.baseline(&mapped)?;
+        self.pieces()?;
         let jobs = engine::plan::plan(&sync()?, &mapping()?, &mapped).map_err(io::Error::other)?.jobs;
         self.write("jobs.json", &jobs)?;
         self.sent_keys(&mapped)?;
@@ -204,6 +206,35 @@ impl Data {
                 .push(self.map(&mapping, Version::First, &chunk, &[], &mut emit).map_err(io::Error::other)?);
         }
         Ok(mapped)
+    }
+
+    /// Maps a chunk of the later version against the baseline, into a folder; the names of its files as well.
+    ///
+    /// # Errors
+    /// Those of [`map_chunk`] and of the files.
+    pub fn map_later(
+        &self,
+        baseline: &[SegmentRef],
+        chunk: &Chunk,
+        folder: &Path,
+    ) -> io::Result<(Mapped, Vec<String>)> {
+        let mut names = Vec::new();
+        let mut emit = |Piece { file, bytes }: Piece| {
+            let name = format!("{:05}-{file}", chunk.chunk);
+            let written = fs::write(folder.join(&name), bytes).map_err(|error| Failure::io(&name, &error));
+            names.push(name);
+            written
+        };
+        let mapped = self.map(&mapping()?, Version::Later, chunk, baseline, &mut emit);
+        Ok((mapped.map_err(io::Error::other)?, names))
+    }
+
+    /// Writes what the later version is mapped to.
+    fn pieces(&self) -> io::Result<()> {
+        let (baseline, folder) = (self.read::<Vec<SegmentRef>>("baseline.json")?, self.path("pieces"));
+        let chunks = self.chunks(Version::Later)?;
+        let pieces = chunks.iter().map(|chunk| Ok(self.map_later(&baseline, chunk, &folder)?.1));
+        self.write("pieces.json", &pieces.collect::<io::Result<Vec<_>>>()?)
     }
 
     /// Writes the baseline as if Salesforce had accepted everything, with ids and without.

@@ -81,6 +81,8 @@ fn one(name: &str, data: &Data, out: &std::path::Path) -> io::Result<()> {
         "scan" => ours::scan(data)?,
         "first-row" => ours::first_row(data)?,
         "map" => ours::map(data, out)?,
+        "pass" => ours::pass(data)?,
+        "settle" => ours::settle(data, out)?,
         "join" => ours::join(data, out)?,
         "typed-map" => typed::map(data, out)?,
         "typed-join" => typed::join(data, out)?,
