@@ -1,11 +1,11 @@
 //! A full load of many rows through the function binaries, and what each process needed for it.
 //!
-//! `cargo run --release -p e2e --bin bench [ROWS]`: 1,000,000 rows unless told otherwise. TPC-H customers
+//! `cargo run --release -p e2e --bin memory [ROWS]`: 1,000,000 rows unless told otherwise. TPC-H customers
 //! leave the Snowflake stand-in, pass every function under the Lambda Runtime API with moto as S3, and
 //! reach the org stand-in. Peak memory is what the operating system has counted for each process. Before that, what
 //! Submit takes for its uploads is set beside bare PUTs of the same bytes.
 
-#![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
+#![expect(clippy::print_stdout, reason = "a measurement prints its table")]
 #![expect(clippy::float_arithmetic, reason = "a scale factor is no value of a record")]
 
 use std::time::{Duration, Instant};
@@ -30,25 +30,25 @@ async fn main() {
     let scale = f64::from(rows) / CUSTOMERS_AT_SCALE_1;
     uploads(scale).await;
     let cloud = Cloud::deploy(Config::default(), org, scale, &idle_definition()).await;
-    let mut bench = Bench { cloud, spent: Vec::new() };
-    bench.run("20260101T000000Z").await;
-    bench.print("every row is new");
+    let mut measured = Measured { cloud, spent: Vec::new() };
+    measured.run("20260101T000000Z").await;
+    measured.print("every row is new");
     let change = format!("UPDATE {CUSTOMER} SET C_COMMENT = 'changed' WHERE C_CUSTKEY LIKE '%50'");
-    let changed = bench.cloud.snowflake.execute(&change).expect("the table is there").affected;
-    bench.spent.clear();
-    bench.run("20260101T010000Z").await;
-    bench.print(&format!("{changed} rows have changed; memory is the peak of both runs"));
-    let equal = assert_equal(&bench.cloud.snowflake, &bench.cloud.org, CUSTOMER, "Account", &CUSTOMERS);
+    let changed = measured.cloud.snowflake.execute(&change).expect("the table is there").affected;
+    measured.spent.clear();
+    measured.run("20260101T010000Z").await;
+    measured.print(&format!("{changed} rows have changed; memory is the peak of both runs"));
+    let equal = assert_equal(&measured.cloud.snowflake, &measured.cloud.org, CUSTOMER, "Account", &CUSTOMERS);
     println!("{equal} records of the org equal the warehouse's, field by field");
 }
 
-struct Bench {
+struct Measured {
     cloud: Cloud,
     /// Function, invocations, time.
     spent: Vec<(&'static str, u32, Duration)>,
 }
 
-impl Bench {
+impl Measured {
     /// Carries out a run by hand, one invocation after the other.
     async fn run(&mut self, run: &str) {
         let event = json!({"sync": "customers", "run": run});
