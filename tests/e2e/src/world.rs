@@ -12,7 +12,7 @@ use std::{
 
 use cli::driver::{Driver, Parts};
 use emulators::{
-    salesforce::{Org, OrgConfig, OrgServer},
+    salesforce::{Org, OrgConfig, OrgServer, Refusal},
     snowflake::{Config, Snowflake, SnowflakeServer},
     tpch::{self, Table},
 };
@@ -198,6 +198,18 @@ impl World {
         std::fs::write(self.bucket().join(layout::manifest(run)), to_bytes(&chunks))
             .expect("the bucket can be written");
         u32::try_from(chunks.len()).expect("few chunks")
+    }
+
+    /// The next `times` rows of customers with this value in a field are refused; `*` stands for any value.
+    pub fn refuse(&self, (field, value): (&str, &str), code: &str, times: u32) {
+        self.org.refuse(Refusal {
+            object: "Account".to_owned(),
+            field: field.to_owned(),
+            value: value.to_owned(),
+            code: code.to_owned(),
+            message: "Ann Marked lives there".to_owned(),
+            times,
+        });
     }
 
     /// The test itself, or somebody it plays, writes to the org.
