@@ -31,7 +31,7 @@ pub struct Output {
 /// Ends a run. Of one that failed the statement is cancelled, if `snowflake` is there to do it.
 ///
 /// # Errors
-/// [`Class::Contention`] when another run committed in the meantime, [`Class::Bug`] when the counts do
+/// [`Class::Contention`] when another run committed in the meantime or is going, [`Class::Bug`] when the counts do
 /// not add up (the report is written all the same), the classes of the store otherwise.
 pub async fn handle(
     store: &Store,
@@ -77,7 +77,8 @@ async fn cancel(store: &Store, snowflake: &snowflake::Client, run: &RunRef) {
     }
 }
 
-/// Makes the settled segments the baseline, over the head that the run started from and no other.
+/// Makes the settled segments the baseline, over the head that the run started from and no other, while no other run is
+/// going.
 async fn commit(store: &Store, run: &RunRef) -> Result<(), Failure> {
     if ending::mode(store, run).await? == Mode::Plan {
         return Ok(());
@@ -90,17 +91,33 @@ async fn commit(store: &Store, run: &RunRef) -> Result<(), Failure> {
     let head = Head { format: Format::CURRENT, run: Some(run.run.clone()), segments, cursor, released };
     let over = base.version.map(Version);
     let place = layout::head(&run.sync);
-    if let Put::Written(_) = store.replace(&place, to_bytes(&head), over.as_ref()).await? {
+    if is_committed(store, &place, over.as_ref(), &head).await? {
         return Ok(());
     }
-    match store.get(&place).await? {
-        // An earlier try committed and died before it could say so.
-        Some(object) if from_bytes::<Head>(&place, &object.bytes)? == head => Ok(()),
-        _ => Err(Failure::contention(format!(
-            "another run of `{}` committed while `{run}` was going",
-            run.sync
-        ))
-        .hint("start a new run: it compares with what is committed now")),
+    // A run that had nothing to send may have lost the lease long ago. Whoever has it now may be sending, and what it
+    // sends is settled only over the head that it began from.
+    lease::hold(store, run).await?;
+    let put = store.replace(&place, to_bytes(&head), over.as_ref()).await?;
+    if matches!(put, Put::Written(_)) || is_committed(store, &place, over.as_ref(), &head).await? {
+        return Ok(());
+    }
+    Err(Failure::contention(format!("another run of `{}` committed while `{run}` was going", run.sync))
+        .hint("start a new run: it compares with what is committed now"))
+}
+
+/// Whether an earlier try committed and died before it could say so.
+async fn is_committed(
+    store: &Store,
+    place: &str,
+    over: Option<&Version>,
+    head: &Head,
+) -> Result<bool, Failure> {
+    match store.get(place).await? {
+        // What a rebuild goes over may be damaged.
+        Some(object) if over != Some(&object.version) => {
+            Ok(from_bytes::<Head>(place, &object.bytes)? == *head)
+        }
+        _ => Ok(false),
     }
 }
 

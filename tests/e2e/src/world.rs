@@ -12,14 +12,15 @@ use std::{
 
 use cli::driver::{Driver, Parts};
 use emulators::{
-    salesforce::{Org, OrgConfig, OrgServer},
+    salesforce::{Org, OrgConfig, OrgServer, Refusal},
     snowflake::{Config, Snowflake, SnowflakeServer},
     tpch::{self, Table},
 };
 use engine::{
     Failure, RunId, RunRef, SyncName,
-    document::{Lease, Mode, from_bytes, to_bytes},
+    document::{Lease, Mode, Scan, from_bytes, to_bytes},
     layout,
+    manifest::manifest,
     report::{Counts, Report},
 };
 use store::Store;
@@ -38,6 +39,8 @@ pub struct World {
     pub syncs: PathBuf,
     /// How long a second of waiting between two calls lasts.
     pub second: Duration,
+    /// Most rows of a chunk of the runs that are driven; Extract by itself puts all rows of a test into one.
+    pub chunk_rows: Option<u64>,
     folder: tempfile::TempDir,
     others_wrote: AtomicBool,
 }
@@ -89,6 +92,7 @@ impl World {
             parts,
             syncs,
             second: Duration::from_millis(20),
+            chunk_rows: None,
             folder,
             others_wrote: AtomicBool::new(false),
         }
@@ -161,7 +165,51 @@ impl World {
     /// # Errors
     /// What ended the run.
     pub async fn drive(&self, run: RunRef) -> Result<finish::Output, Failure> {
-        Driver { parts: &self.parts, run, watch: &|_| {}, second: self.second }.drive().await
+        // On the heap: futures within futures nest deeper than the compiler goes.
+        if self.chunk_rows.is_some() {
+            Box::pin(self.extract_and_cut(&run)).await;
+        }
+        let driver = Driver { parts: &self.parts, run, watch: &|_| {}, second: self.second };
+        Box::pin(driver.drive()).await
+    }
+
+    /// Does what the driver would begin with. What goes wrong here goes wrong there again, and is told of.
+    async fn extract_and_cut(&self, run: &RunRef) {
+        let Parts { store, snowflake, salesforce } = &self.parts;
+        loop {
+            match extract::handle(store, snowflake, salesforce, run, None).await {
+                Ok(output) if output.done => break,
+                Ok(_) => tokio::time::sleep(self.second).await,
+                Err(_) => return,
+            }
+        }
+        self.cut(run).await;
+    }
+
+    /// Cuts what a run has extracted into chunks of `chunk_rows`, and says how many these are.
+    pub async fn cut(&self, run: &RunRef) -> u32 {
+        let (store, mut scans) = (Store::scratch(self.bucket()), Vec::<Scan>::new());
+        for number in 0.. {
+            let scan = store.get_json(&layout::partition_scan(run, number)).await;
+            let Some(scan) = scan.expect("the bucket can be read") else { break };
+            scans.push(scan);
+        }
+        let chunks = manifest(&scans, self.chunk_rows.unwrap_or(u64::MAX));
+        std::fs::write(self.bucket().join(layout::manifest(run)), to_bytes(&chunks))
+            .expect("the bucket can be written");
+        u32::try_from(chunks.len()).expect("few chunks")
+    }
+
+    /// The next `times` rows of customers with this value in a field are refused; `*` stands for any value.
+    pub fn refuse(&self, (field, value): (&str, &str), code: &str, times: u32) {
+        self.org.refuse(Refusal {
+            object: "Account".to_owned(),
+            field: field.to_owned(),
+            value: value.to_owned(),
+            code: code.to_owned(),
+            message: "Ann Marked lives there".to_owned(),
+            times,
+        });
     }
 
     /// The test itself, or somebody it plays, writes to the org.

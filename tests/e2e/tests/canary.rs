@@ -6,10 +6,7 @@ use e2e::{
     compare::{CUSTOMERS, assert_equal},
     world::{World, run_ref},
 };
-use emulators::{
-    salesforce::{OrgConfig, Refusal},
-    snowflake::Config,
-};
+use emulators::{salesforce::OrgConfig, snowflake::Config};
 use engine::{
     document::{Head, Lease, Mode, Plan},
     layout,
@@ -20,6 +17,8 @@ use jiff::Timestamp;
 const FIRST: &str = "20260101T000000Z";
 const SECOND: &str = "20260101T010000Z";
 const THIRD: &str = "20260101T020000Z";
+/// Any row.
+const ANY: (&str, &str) = ("Customer_Key__c", "*");
 const CUSTOMER: &str = "SNOWFLAKE_SAMPLE_DATA.TPCH_SF1.CUSTOMER";
 
 /// 150 customers, and a sync with this canary and api.
@@ -47,17 +46,6 @@ async fn lease(world: &World) -> Lease {
 async fn baseline_rows(world: &World) -> u64 {
     let head: Head = world.document(&layout::head(&run_ref("customers", FIRST).sync)).await;
     head.segments.iter().map(|segment| segment.rows).sum()
-}
-
-fn refuse(world: &World, times: u32) {
-    world.org.refuse(Refusal {
-        object: "Account".to_owned(),
-        field: "Customer_Key__c".to_owned(),
-        value: "*".to_owned(),
-        code: "FIELD_CUSTOM_VALIDATION_EXCEPTION".to_owned(),
-        message: "planted".to_owned(),
-        times,
-    });
 }
 
 fn assert_all_there(world: &World) {
@@ -93,7 +81,7 @@ async fn a_canary_that_would_be_all_there_is_goes_like_any_other_load() {
 #[tokio::test]
 async fn as_many_refusals_as_allowed_do_not_stop_the_rest() {
     let world = world("rows: 10, max_rejected: 2", "bulk").await;
-    refuse(&world, 2);
+    world.refuse(ANY, "FIELD_CUSTOM_VALIDATION_EXCEPTION", 2);
     assert_eq!(world.run("customers", FIRST).await.unwrap().verdict, Verdict::Attention);
     assert_eq!(report(&world, FIRST).await.counts.created, 148);
     assert_eq!(lease(&world).await.stopped, None);
@@ -103,7 +91,7 @@ async fn as_many_refusals_as_allowed_do_not_stop_the_rest() {
 async fn a_refused_canary_keeps_the_rest_back_until_a_person_has_looked() {
     for api in ["bulk", "rest"] {
         let world = world("rows: 10, max_rejected: 2", api).await;
-        refuse(&world, 3);
+        world.refuse(ANY, "FIELD_CUSTOM_VALIDATION_EXCEPTION", 3);
         assert_eq!(world.run("customers", FIRST).await.unwrap().verdict, Verdict::Stopped, "{api}");
         let told = report(&world, FIRST).await;
         let counts = told.counts;
@@ -136,14 +124,7 @@ async fn a_refused_canary_keeps_the_rest_back_until_a_person_has_looked() {
 #[tokio::test]
 async fn what_meets_a_lock_in_the_canary_is_not_refused() {
     let world = world("rows: 10, max_rejected: 0", "bulk").await;
-    world.org.refuse(Refusal {
-        object: "Account".to_owned(),
-        field: "Customer_Key__c".to_owned(),
-        value: "*".to_owned(),
-        code: "UNABLE_TO_LOCK_ROW".to_owned(),
-        message: "planted".to_owned(),
-        times: 4,
-    });
+    world.refuse(ANY, "UNABLE_TO_LOCK_ROW", 4);
     assert_eq!(world.run("customers", FIRST).await.unwrap().verdict, Verdict::Green);
     assert_all_there(&world);
 }

@@ -6,10 +6,7 @@ use e2e::{
     compare::{CUSTOMERS, assert_equal},
     world::{World, run_ref},
 };
-use emulators::{
-    salesforce::{OrgConfig, Refusal},
-    snowflake::Config,
-};
+use emulators::{salesforce::OrgConfig, snowflake::Config};
 use engine::{
     document::{Head, Statement, Watermark},
     layout,
@@ -114,14 +111,7 @@ async fn the_watermark_stays_while_a_row_has_to_be_sent_again() {
     let before = watermark(&world).await;
     change(&world, 7, "00:10:00");
     change(&world, 8, "00:20:00");
-    world.org.refuse(Refusal {
-        object: "Account".to_owned(),
-        field: "Customer_Key__c".to_owned(),
-        value: "7".to_owned(),
-        code: "UNABLE_TO_LOCK_ROW".to_owned(),
-        message: "planted".to_owned(),
-        times: 4,
-    });
+    world.refuse(("Customer_Key__c", "7"), "UNABLE_TO_LOCK_ROW", 4);
     let (verdict, _) = run(&world, 1).await;
     assert_eq!((verdict, watermark(&world).await), (Verdict::Attention, before));
     let (verdict, report) = run(&world, 2).await;

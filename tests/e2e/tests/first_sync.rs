@@ -6,7 +6,6 @@ use e2e::{
     compare::{CUSTOMERS, ORDERS, assert_equal},
     world::{World, run_ref},
 };
-use emulators::salesforce::Refusal;
 use engine::{
     document::{Head, Mapped, Mode, Plan},
     layout,
@@ -126,14 +125,7 @@ async fn an_order_without_its_account_goes_again_until_the_account_is_there() {
 #[tokio::test]
 async fn what_salesforce_refuses_is_held_until_it_changes() {
     let world = World::small().await;
-    world.org.refuse(Refusal {
-        object: "Account".to_owned(),
-        field: "Name".to_owned(),
-        value: "Customer#000000007".to_owned(),
-        code: "FIELD_CUSTOM_VALIDATION_EXCEPTION".to_owned(),
-        message: "no such name".to_owned(),
-        times: u32::MAX,
-    });
+    world.refuse(("Name", "Customer#000000007"), "FIELD_CUSTOM_VALIDATION_EXCEPTION", u32::MAX);
     world.run("customers", "20260101T000000Z").await.unwrap();
     let counts = report(&world, "customers", "20260101T000000Z").await.counts;
     assert_eq!((counts.created, counts.rejected), (1499, 1));
@@ -181,14 +173,18 @@ async fn what_is_sent_is_the_plan_byte_for_byte() {
 
 #[tokio::test]
 async fn every_chunk_owns_its_own_keys() {
-    let world = World::small().await;
-    world.run("customers", "20260101T000000Z").await.unwrap();
+    let mut world = World::small().await;
+    world.chunk_rows = Some(400);
     let run = run_ref("customers", "20260101T000000Z");
-    let mapped: Mapped = world.document(&layout::mapped_summary(&run, 0)).await;
-    assert_eq!(mapped.read, 1500);
+    world.run("customers", run.run.as_str()).await.unwrap();
     let head: Head = world.document(&layout::head(&run.sync)).await;
-    assert_eq!(head.run, Some(run.run));
-    assert_eq!(head.segments.iter().map(|segment| segment.rows).sum::<u64>(), 1500);
+    assert_eq!(head.run.as_ref(), Some(&run.run));
+    assert_eq!(head.segments.iter().map(|segment| segment.rows).collect::<Vec<_>>(), [400, 400, 400, 300]);
+    assert!(head.segments.windows(2).all(|pair| pair[0].last_key < pair[1].first_key));
+    for (chunk, segment) in (0..).zip(&head.segments) {
+        let mapped: Mapped = world.document(&layout::mapped_summary(&run, chunk)).await;
+        assert_eq!(mapped.read, segment.rows);
+    }
 }
 
 fn change(world: &World, sql: &str) {

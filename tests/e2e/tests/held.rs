@@ -7,10 +7,7 @@ use std::collections::BTreeSet;
 use clap::{CommandFactory, Parser};
 use cli::{commands::Cli, held};
 use e2e::world::{World, run_ref};
-use emulators::{
-    salesforce::{OrgConfig, Refusal},
-    snowflake::Config,
-};
+use emulators::{salesforce::OrgConfig, snowflake::Config};
 use engine::{
     RunRef, SyncName,
     document::{Head, Lease, Mode, Statement, Which, to_bytes},
@@ -36,17 +33,6 @@ async fn world() -> World {
 
 fn sync() -> SyncName {
     "customers".parse().unwrap()
-}
-
-fn refuse(world: &World, (field, value): (&str, &str), code: &str, times: u32) {
-    world.org.refuse(Refusal {
-        object: "Account".to_owned(),
-        field: field.to_owned(),
-        value: value.to_owned(),
-        code: code.to_owned(),
-        message: "Ann Marked lives there".to_owned(),
-        times,
-    });
 }
 
 fn key(key: &str) -> (&str, &str) {
@@ -97,8 +83,8 @@ fn sent(world: &World, from: usize) -> Vec<Vec<String>> {
 /// Keys 7 and 9 are refused whenever they are sent, and were sent once.
 async fn two_are_held() -> World {
     let world = world().await;
-    refuse(&world, key("7"), "FIELD_CUSTOM_VALIDATION_EXCEPTION", u32::MAX);
-    refuse(&world, key("9"), "DUPLICATE_VALUE", u32::MAX);
+    world.refuse(key("7"), "FIELD_CUSTOM_VALIDATION_EXCEPTION", u32::MAX);
+    world.refuse(key("9"), "DUPLICATE_VALUE", u32::MAX);
     let counts = run(&world, 0).await;
     assert_eq!((counts.created, counts.rejected), (148, 2));
     assert_eq!(report(&world, 0).await.held.from_now, 2);
@@ -238,7 +224,7 @@ async fn a_released_row_is_sent_exactly_once_and_held_again_with_one_more_try() 
 #[tokio::test]
 async fn what_salesforce_takes_after_a_release_is_held_no_more() {
     let world = world().await;
-    refuse(&world, key("7"), "DUPLICATE_VALUE", 1);
+    world.refuse(key("7"), "DUPLICATE_VALUE", 1);
     run(&world, 0).await;
     let (text, done) = release(&world, Which::All).await;
     assert!(done);
@@ -290,8 +276,8 @@ async fn where_nothing_is_held_nothing_is_released() {
 async fn a_released_row_that_met_a_lock_is_not_held_again() {
     let world = world().await;
     world.edit_sync("customers", |sync| sync.replace("api: bulk", "api: bulk\n  waves: 1"));
-    refuse(&world, key("7"), "DUPLICATE_VALUE", 1);
-    refuse(&world, key("7"), "UNABLE_TO_LOCK_ROW", 2);
+    world.refuse(key("7"), "DUPLICATE_VALUE", 1);
+    world.refuse(key("7"), "UNABLE_TO_LOCK_ROW", 2);
     run(&world, 0).await;
     assert_eq!(run(&world, 1).await.held, 1);
     release(&world, Which::All).await;
@@ -310,7 +296,7 @@ async fn a_released_row_that_met_a_lock_is_not_held_again() {
 #[tokio::test]
 async fn a_row_that_is_as_it_was_accepted_is_held_no_more() {
     let world = world().await;
-    refuse(&world, ("Name", "Bad"), "FIELD_CUSTOM_VALIDATION_EXCEPTION", u32::MAX);
+    world.refuse(("Name", "Bad"), "FIELD_CUSTOM_VALIDATION_EXCEPTION", u32::MAX);
     run(&world, 0).await;
     change(&world, "UPDATE CUSTOMER SET C_NAME = 'Bad' WHERE C_CUSTKEY = 7");
     assert_eq!(run(&world, 1).await.rejected, 1);
@@ -332,7 +318,7 @@ async fn a_release_reads_the_whole_model() {
     world.edit_sync("customers", |text| {
         text.replace("  warehouse: COMPUTE_WH", "  warehouse: COMPUTE_WH\n  cursor: {column: C_CUSTKEY}")
     });
-    refuse(&world, key("7"), "DUPLICATE_VALUE", 1);
+    world.refuse(key("7"), "DUPLICATE_VALUE", 1);
     run(&world, 0).await;
     let whole = async |number: usize| {
         let run = run_ref("customers", RUNS[number]);

@@ -9,7 +9,7 @@ use e2e::{
     world::{World, run_ref, with_load},
 };
 use emulators::{
-    salesforce::{Limits, OrgConfig, Refusal},
+    salesforce::{Limits, OrgConfig},
     snowflake::Config,
 };
 use engine::{
@@ -39,16 +39,8 @@ async fn plan(world: &World, sync: &str, run: &str, wave: u32) -> Option<Plan> {
     world.parts.store.get_json(&layout::plan(&run_ref(sync, run), wave)).await.unwrap()
 }
 
-/// The next `times` rows of customers are refused with a code.
-fn refuse(world: &World, value: &str, code: &str, times: u32) {
-    world.org.refuse(Refusal {
-        object: "Account".to_owned(),
-        field: "Customer_Key__c".to_owned(),
-        value: value.to_owned(),
-        code: code.to_owned(),
-        message: "planted".to_owned(),
-        times,
-    });
+fn key(key: &str) -> (&str, &str) {
+    ("Customer_Key__c", key)
 }
 
 fn assert_all_there(world: &World, rows: usize) {
@@ -59,7 +51,7 @@ fn assert_all_there(world: &World, rows: usize) {
 async fn rows_that_met_a_lock_or_a_fault_go_again_in_a_later_wave_of_the_same_run() {
     for code in ["UNABLE_TO_LOCK_ROW", "SERVER_UNAVAILABLE"] {
         let world = world(OrgConfig::default()).await;
-        refuse(&world, "*", code, 9);
+        world.refuse(key("*"), code, 9);
         let output = world.run("customers", FIRST).await.unwrap();
         let report = report(&world, "customers", FIRST).await;
         assert_eq!(output.verdict, Verdict::Green, "{}", report.to_text());
@@ -76,7 +68,7 @@ async fn rows_that_met_a_lock_or_a_fault_go_again_in_a_later_wave_of_the_same_ru
 async fn waves_are_bounded_and_what_is_left_goes_with_the_next_run() {
     let world = world(OrgConfig::default()).await;
     world.edit_sync("customers", |text| with_load(&text, "waves: 3"));
-    refuse(&world, "7", "UNABLE_TO_LOCK_ROW", 3);
+    world.refuse(key("7"), "UNABLE_TO_LOCK_ROW", 3);
     assert_eq!(world.run("customers", FIRST).await.unwrap().verdict, Verdict::Attention);
     let counts = report(&world, "customers", FIRST).await.counts;
     assert_eq!((counts.created, counts.rejected), (149, 1), "{counts:?}");
@@ -90,7 +82,7 @@ async fn waves_are_bounded_and_what_is_left_goes_with_the_next_run() {
 #[tokio::test]
 async fn a_flow_that_keeps_failing_is_held_after_the_last_wave() {
     let world = world(OrgConfig::default()).await;
-    refuse(&world, "7", "CANNOT_EXECUTE_FLOW_TRIGGER", 100);
+    world.refuse(key("7"), "CANNOT_EXECUTE_FLOW_TRIGGER", 100);
     assert_eq!(world.run("customers", FIRST).await.unwrap().verdict, Verdict::Attention);
     assert_eq!(world.run("customers", SECOND).await.unwrap().verdict, Verdict::Attention);
     let counts = report(&world, "customers", SECOND).await.counts;
@@ -100,8 +92,8 @@ async fn a_flow_that_keeps_failing_is_held_after_the_last_wave() {
 #[tokio::test]
 async fn many_refusals_for_a_right_stop_the_sync_until_a_person_runs_it() {
     let world = world(OrgConfig::default()).await;
-    refuse(&world, "*", "INSUFFICIENT_ACCESS_OR_READONLY", 40);
-    refuse(&world, "*", "UNABLE_TO_LOCK_ROW", 5);
+    world.refuse(key("*"), "INSUFFICIENT_ACCESS_OR_READONLY", 40);
+    world.refuse(key("*"), "UNABLE_TO_LOCK_ROW", 5);
     assert_eq!(world.run("customers", FIRST).await.unwrap().verdict, Verdict::Stopped);
     let told = report(&world, "customers", FIRST).await;
     assert!(told.to_text().contains("FOR THE ADMIN"), "{}", told.to_text());
@@ -130,7 +122,7 @@ async fn many_refusals_for_a_right_stop_the_sync_until_a_person_runs_it() {
 #[tokio::test]
 async fn few_refusals_for_a_right_are_told_and_sent_again() {
     let world = world(OrgConfig::default()).await;
-    refuse(&world, "*", "INSUFFICIENT_ACCESS_OR_READONLY", 29);
+    world.refuse(key("*"), "INSUFFICIENT_ACCESS_OR_READONLY", 29);
     assert_eq!(world.run("customers", FIRST).await.unwrap().verdict, Verdict::Attention);
     assert_eq!(world.run("customers", SECOND).await.unwrap().verdict, Verdict::Green);
     assert_eq!(report(&world, "customers", SECOND).await.counts.created, 29);
@@ -156,7 +148,7 @@ async fn a_later_wave_that_has_no_allowance_is_left_to_the_next_run() {
     let limits = Limits { daily_batches: 1, ..Limits::default() };
     let world = world(OrgConfig { limits, ..OrgConfig::default() }).await;
     world.edit_sync("customers", |text| format!("{text}\nquota:\n  keep_batches: 0\n"));
-    refuse(&world, "*", "UNABLE_TO_LOCK_ROW", 9);
+    world.refuse(key("*"), "UNABLE_TO_LOCK_ROW", 9);
     assert_eq!(world.run("customers", FIRST).await.unwrap().verdict, Verdict::Attention);
     assert!(plan(&world, "customers", FIRST, 2).await.is_none());
     assert_eq!(

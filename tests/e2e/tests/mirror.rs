@@ -6,10 +6,7 @@ use e2e::{
     compare::{CUSTOMERS, assert_equal},
     world::{World, run_ref},
 };
-use emulators::{
-    salesforce::{OrgConfig, Refusal},
-    snowflake::Config,
-};
+use emulators::{salesforce::OrgConfig, snowflake::Config};
 use engine::{
     document::{Head, Mode},
     layout,
@@ -117,24 +114,10 @@ async fn the_fields_of_rows_that_left_are_cleared_and_filled_again_when_they_com
 async fn a_removal_that_is_refused_is_held_and_one_of_a_record_that_is_gone_is_done() {
     for api in ["bulk", "rest"] {
         let world = world("delete", api).await;
-        world.org.refuse(Refusal {
-            object: "Account".to_owned(),
-            field: "Id".to_owned(),
-            value: id_of(&world, "3"),
-            code: "DELETE_FAILED".to_owned(),
-            message: "Ann Marked has open cases".to_owned(),
-            times: u32::MAX,
-        });
+        world.refuse(("Id", &id_of(&world, "3")), "DELETE_FAILED", u32::MAX);
         // As if somebody else had deleted it.
         world.others_write();
-        world.org.refuse(Refusal {
-            object: "Account".to_owned(),
-            field: "Id".to_owned(),
-            value: id_of(&world, "4"),
-            code: "ENTITY_IS_DELETED".to_owned(),
-            message: "entity is deleted".to_owned(),
-            times: 1,
-        });
+        world.refuse(("Id", &id_of(&world, "4")), "ENTITY_IS_DELETED", 1);
         leave(&world);
         let (verdict, counts) = run(&world, 1).await;
         assert_eq!(verdict, Verdict::Attention, "{api} {counts:?}");

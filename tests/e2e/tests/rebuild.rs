@@ -19,7 +19,7 @@ use emulators::{
 };
 use engine::{
     Class, Failure, RunRef,
-    document::{Head, Lease, Mode, Run, SegmentRef, to_bytes},
+    document::{Head, Lease, Mapped, Mode, Run, SegmentRef, to_bytes},
     layout,
     report::{Counts, Report, Verdict},
     segment::{Entry, Reader, Writer},
@@ -40,13 +40,30 @@ const CUSTOMER: &str = "SNOWFLAKE_SAMPLE_DATA.TPCH_SF1.CUSTOMER";
 /// 150 customers, loaded once, with a baseline of three segments of 50.
 async fn world(operation: &str, api: &str) -> World {
     let world = empty(OrgConfig::default()).await;
-    world.edit_sync("customers", |sync| {
-        sync.replace("operation: upsert", &format!("operation: {operation}"))
-            .replace("api: bulk", &format!("api: {api}"))
-    });
+    edit(&world, operation, api);
     assert_eq!(world.run("customers", FIRST).await.unwrap().verdict, Verdict::Green);
     split(&world).await;
     world
+}
+
+/// 150 customers, loaded once in three chunks, with a baseline of as many segments.
+async fn in_chunks(operation: &str, api: &str) -> World {
+    let mut world = empty(OrgConfig::default()).await;
+    world.chunk_rows = Some(60);
+    edit(&world, operation, api);
+    assert_eq!(world.run("customers", FIRST).await.unwrap().verdict, Verdict::Green);
+    let rows: Vec<u64> = head(&world).await.segments.iter().map(|segment| segment.rows).collect();
+    assert_eq!(rows, [60, 60, 30]);
+    world
+}
+
+fn edit(world: &World, operation: &str, api: &str) {
+    world.edit_sync("customers", |sync| {
+        let sync = sync
+            .replace("operation: upsert", &format!("operation: {operation}"))
+            .replace("api: bulk", &format!("api: {api}"));
+        format!("{sync}\nguard: {{max_removed: 100%}}\n")
+    });
 }
 
 async fn empty(org: OrgConfig) -> World {
@@ -100,7 +117,7 @@ enum Harm {
     Swap,
 }
 
-/// Harms the second segment, which knows 50 customers, and returns what it was.
+/// Harms the second segment, and returns what it was.
 async fn harm(world: &World, harm: Harm) -> Vec<u8> {
     let segments = head(world).await.segments;
     let path = file(world, &segments[1]);
@@ -389,6 +406,54 @@ async fn the_next_run_sends_what_the_org_does_not_have_and_nothing_else() {
                 gone
             });
             assert_eq!(world.org.count("Account"), 147);
+        }
+    }
+}
+
+/// Rows before the lost segment have left the model, so its keys lie in two chunks, each of which knows some of its rows.
+#[tokio::test]
+async fn a_rebuild_asks_across_the_chunks_of_a_model_that_has_moved() {
+    let mirror = "mirror\n  on_removed: delete";
+    for (operation, api) in [("upsert", "bulk"), ("upsert", "rest"), ("insert", "bulk"), (mirror, "bulk")] {
+        let world = in_chunks(operation, api).await;
+        let segments = head(&world).await.segments;
+        let (kept, lost) = (keys(&world, &segments[0]), keys(&world, &segments[1]));
+        change(&world, &format!("DELETE FROM CUSTOMER WHERE C_CUSTKEY IN ({})", kept[..20].join(",")));
+        change(&world, &format!("UPDATE CUSTOMER SET C_PHONE = 'new' WHERE C_CUSTKEY = {}", lost[0]));
+        somebody(&world, CollectionOperation::Update, &[&lost[59]]).await;
+        somebody(&world, CollectionOperation::Delete, &[&lost[30]]).await;
+        harm(&world, Harm::Flip).await;
+
+        let before = seen(&world);
+        let report = rebuild(&world, SECOND, Mode::Rebuild).await.unwrap();
+        let counts = report.counts;
+        assert_eq!((counts.read, counts.unchanged, counts.asked), (130, 70, 60), "{operation} {counts:?}");
+        let found = counts.found;
+        assert_eq!((found.equal, found.different, found.absent), (57, 2, 1), "{operation} {counts:?}");
+        let (run_of, mut asked) = (run_ref("customers", SECOND), Vec::new());
+        for chunk in 0..3 {
+            let mapped: Mapped = world.document(&layout::mapped_summary(&run_of, chunk)).await;
+            asked.push(mapped.fragments.iter().map(|fragment| fragment.rows).sum::<u64>());
+        }
+        assert_eq!(asked, [20, 40, 0]);
+        assert_eq!(seen(&world), before, "nothing is written");
+        assert_eq!(check(&world).await, ExitCode::SUCCESS);
+        for (key, (accepted, id)) in &baseline(&world).await {
+            assert!(accepted, "{key}");
+            assert_eq!(id.as_deref(), Some(id_of(&world, key).as_str()), "{key}");
+        }
+
+        let counts = run(&world, THIRD).await;
+        let (created, updated, gone) = match operation {
+            "insert" => (1, 0, 0),
+            "upsert" => (1, 2, 0),
+            _ => (1, 2, 20),
+        };
+        assert_eq!((counts.created, counts.updated, counts.gone), (created, updated, gone), "{counts:?}");
+        assert_eq!(counts.sent, created + updated + gone, "{operation}");
+        assert_eq!(run(&world, FOURTH).await.sent, 0, "{operation}");
+        if operation != "insert" {
+            assert_eq!(assert_equal(&world.snowflake, &world.org, CUSTOMER, "Account", &CUSTOMERS), 130);
         }
     }
 }

@@ -170,7 +170,7 @@ async fn every_stage_may_run_twice() {
     for way in WAYS {
         let (_, expected) = undisturbed(way).await;
         let world = way.world().await;
-        let mut walk = Walk::new(world.begin("customers", FIRST, way.mode).await.unwrap());
+        let mut walk = Walk::new(way.begin(&world, FIRST).await.unwrap());
         while let Some(call) = walk.next() {
             let first = walk::make(&world.parts, &walk.run, call).await;
             let once = whole_bucket(&world).await;

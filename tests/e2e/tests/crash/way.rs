@@ -2,12 +2,14 @@
 
 use std::{fmt, time::Duration};
 
-use e2e::world::World;
+use e2e::world::{World, run_ref};
 use emulators::{
     salesforce::{OrgConfig, Pace},
     snowflake::Config,
 };
-use engine::{Failure, document::Mode, report::Verdict};
+use engine::{Failure, RunRef, document::Mode, report::Verdict};
+
+use crate::FIRST;
 
 /// The run that loads all rows before a mirror begins to move; no process dies in it.
 pub const LOADED: &str = "20251231T230000Z";
@@ -18,6 +20,8 @@ const CUSTOMER: &str = "SNOWFLAKE_SAMPLE_DATA.TPCH_SF1.CUSTOMER";
 #[derive(Clone, Copy, Debug)]
 pub struct Way {
     pub mode: Mode,
+    /// The first run has stopped at its plan, and a person lets that be sent.
+    applied: bool,
     operation: &'static str,
     /// What a mirror does with the records of rows that have left.
     on_removed: Option<&'static str>,
@@ -28,10 +32,12 @@ pub struct Way {
     /// Of a mirror: how many rows leave the model, and how many change.
     leave: u32,
     change: u32,
+    /// Each half of the model is a chunk.
+    halves: bool,
 }
 
 /// By REST there are so many rows of each kind that it takes two calls.
-pub const WAYS: [Way; 9] = [
+pub const WAYS: [Way; 10] = [
     way("upsert", "bulk", (150, 0.001)),
     way("upsert", "rest", (300, 0.002)),
     way("insert", "bulk", (150, 0.001)),
@@ -41,10 +47,22 @@ pub const WAYS: [Way; 9] = [
     mirror("{clear: [Phone, Description]}", "bulk"),
     mirror("{clear: [Phone, Description]}", "rest"),
     Way { mode: Mode::Plan, ..mirror("delete", "bulk") },
+    Way { applied: true, halves: true, ..mirror("delete", "bulk") },
 ];
 
 const fn way(operation: &'static str, api: &'static str, (rows, scale): (u64, f64)) -> Way {
-    Way { mode: Mode::Run, operation, on_removed: None, api, rows, scale, leave: 0, change: 0 }
+    Way {
+        mode: Mode::Run,
+        applied: false,
+        operation,
+        on_removed: None,
+        api,
+        rows,
+        scale,
+        leave: 0,
+        change: 0,
+        halves: false,
+    }
 }
 
 const fn mirror(on_removed: &'static str, api: &'static str) -> Way {
@@ -56,7 +74,11 @@ const fn mirror(on_removed: &'static str, api: &'static str) -> Way {
 impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let of_removed = self.on_removed.map(|what| if what == "delete" { ", delete" } else { ", clear" });
-        let mode = if self.mode == Mode::Plan { ", plan only" } else { "" };
+        let mode = match (self.mode, self.applied) {
+            (Mode::Plan, _) => ", plan only",
+            (_, true) => ", applied",
+            _ => "",
+        };
         write!(f, "{} {}{}{mode}", self.operation, self.api, of_removed.unwrap_or_default())
     }
 }
@@ -73,13 +95,15 @@ impl Way {
         if self.operation == "insert" { (0, 1) } else { (usize::from(self.clears()), 2) }
     }
 
-    /// A world that is ready for the run that is to die; of a mirror all rows are loaded, and the model has changed.
+    /// A world that is ready for the run that is to die; of a mirror all rows are loaded, and the model has changed. A
+    /// plan that is to be applied is there.
     pub async fn world(self) -> World {
         let partition_rows = Some(self.rows / 2);
         let snowflake = Config { partition_rows, polls_before_done: 1, seed: 7, ..Config::default() };
         let org = OrgConfig { running: Pace::polls(1), ..OrgConfig::default() };
         let mut world = World::in_memory(snowflake, org, self.scale).await;
         world.second = Duration::from_millis(1);
+        world.chunk_rows = partition_rows.filter(|_| self.halves);
         let on_removed = self.on_removed.map(|what| format!("\n  on_removed: {what}")).unwrap_or_default();
         world.edit_sync("customers", |sync| {
             let sync = sync
@@ -90,6 +114,10 @@ impl Way {
         if self.on_removed.is_some() {
             assert_eq!(world.run("customers", LOADED).await.unwrap().verdict, Verdict::Green);
             self.change_model(&world);
+        }
+        if self.applied {
+            let run = world.begin("customers", FIRST, Mode::Plan).await.unwrap();
+            world.drive(run).await.unwrap();
         }
         world
     }
@@ -110,9 +138,19 @@ impl Way {
         }
     }
 
+    /// Begins a run, or lets the plan of the first be sent.
+    pub async fn begin(self, world: &World, run: &str) -> Result<RunRef, Failure> {
+        if self.applied && run == FIRST {
+            let run = run_ref("customers", run);
+            dispatch::apply(&world.parts.store, run.clone(), "test").await?;
+            return Ok(run);
+        }
+        world.begin("customers", run, self.mode).await
+    }
+
     /// Begins a run, and takes it to its end.
     pub async fn run(self, world: &World, run: &str) -> Result<(), Failure> {
-        let run = world.begin("customers", run, self.mode).await?;
+        let run = self.begin(world, run).await?;
         world.drive(run).await.map(drop)
     }
 }

@@ -341,6 +341,13 @@ impl SnowflakeServer {
         self.account.statements().submitted()
     }
 
+    /// How many statements have not come to their end.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        let history = self.account.statements().history();
+        history.iter().filter(|(_, status, _)| *status == "RUNNING").count()
+    }
+
     /// The emails that were accepted, in order.
     #[must_use]
     pub fn outbox(&self) -> Vec<Email> {
