@@ -612,13 +612,13 @@ fn text_time(text: &str) -> Option<i64> {
 
 /// Writes `yyyy-MM-dd`.
 fn date(days: i64, out: &mut Vec<u8>) -> Written {
-    out.extend_from_slice(&date_text(days).map_or_else(|| no_date(), Ok)?);
+    out.extend_from_slice(&date_text(days).map_or_else(no_date, Ok)?);
     Ok(())
 }
 
 /// Writes `yyyy-MM-ddTHH:mm:ss.SSSZ`.
 fn date_time(millis: i64, out: &mut Vec<u8>) -> Written {
-    out.extend_from_slice(&date_time_text(millis).map_or_else(|| no_date(), Ok)?);
+    out.extend_from_slice(&date_time_text(millis).map_or_else(no_date, Ok)?);
     Ok(())
 }
 
