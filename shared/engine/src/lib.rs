@@ -22,6 +22,7 @@ pub mod cursor;
 pub mod document;
 pub mod failure;
 pub mod fingerprint;
+mod fold;
 pub mod fresh;
 pub mod guard;
 pub mod held;

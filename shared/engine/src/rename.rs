@@ -12,6 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::{
     Failure,
     document::Fragment,
+    fold,
     segment::{Entry, Reader, Segments, Writer},
 };
 
@@ -46,7 +47,7 @@ impl Leaving {
     pub fn add(&mut self, sent: &[u8]) -> Result<(), Failure> {
         let mut keys = Reader::new(sent);
         while let Some(entry) = keys.advance()? {
-            if has_case(entry.key) {
+            if fold::has_case(entry.key) {
                 self.exact.insert(xxh3_64(entry.key.as_bytes()));
                 self.folded.insert(folded(entry.key));
             }
@@ -125,12 +126,8 @@ pub fn spare(
     Ok(Some(Spared { fragment, csv: kept, sent, renamed }))
 }
 
-fn has_case(key: &str) -> bool {
-    key.chars().any(|letter| letter.is_lowercase() || letter.is_uppercase())
-}
-
 fn folded(key: &str) -> u64 {
-    xxh3_64(key.to_lowercase().as_bytes())
+    fold::hash(key, &mut String::new())
 }
 
 #[cfg(test)]
