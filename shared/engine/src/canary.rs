@@ -1,5 +1,7 @@
 //! The canary: a few rows go ahead of all others, and those follow only when Salesforce has taken the few.
 
+use std::collections::BTreeMap;
+
 use crate::{
     Failure, RunId,
     config::Canary,
@@ -93,16 +95,19 @@ pub fn judge<'a>(
     canary: Option<&Canary>,
     jobs: impl IntoIterator<Item = (&'a PlannedJob, Option<&'a Collected>)>,
 ) -> Option<Stopped> {
-    let (mut sent, mut refused, mut codes) = (0, 0, std::collections::BTreeMap::<&str, u64>::new());
+    let (mut sent, mut refused, mut state) = (0, 0, "");
+    let mut codes = BTreeMap::<&str, u64>::new();
     for (_, collected) in jobs.into_iter().filter(|(job, _)| job.canary) {
         let collected = collected.filter(|collected| collected.state != JobEnd::GIVEN_UP)?;
         sent += collected.sent;
+        state = &collected.state;
         refused += collected.sent - collected.accepted() - collected.again.rows();
         for (code, rows) in &collected.rejected {
             *codes.entry(code).or_default() += rows;
         }
     }
-    let code = codes.into_iter().max_by_key(|(_, rows)| *rows).map_or("", |(code, _)| code);
+    // Where no row was rejected, the others were not looked at: the state of their job is all there is to say.
+    let code = codes.into_iter().max_by_key(|(_, rows)| *rows).map_or(state, |(code, _)| code);
     let too_many = sent > 0 && refused > canary?.max_rejected.of(sent);
     too_many.then(|| Stopped { run: run.clone(), code: code.to_owned(), rows: refused, canary: Some(sent) })
 }
@@ -112,7 +117,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{Fingerprint, config::Share, segment::Entry};
+    use crate::{
+        Fingerprint,
+        config::{Api, Share},
+        segment::Entry,
+    };
 
     fn fragment(rows: u64, bytes: usize) -> Fragment {
         Fragment {
@@ -168,6 +177,42 @@ mod tests {
         for (rows, at) in [(1, 1), (2, 1), (1, 2)] {
             assert!(split(&fragment(rows, csv.len()), &csv, &sent, at).is_err());
         }
+    }
+
+    #[test]
+    fn a_stopped_canary_says_why() {
+        let run: RunId = "20260101T000000Z".parse().unwrap();
+        let canary = Canary { rows: Share::Count(10), max_rejected: Share::Percent(10) };
+        let job = PlannedJob {
+            api: Api::Bulk,
+            turn: 0,
+            canary: true,
+            removes: false,
+            fragments: Vec::new(),
+            rows: 10,
+            bytes: 1,
+        };
+        let ended = |state: &str, unprocessed, rejected: &[(&str, u64)]| Collected {
+            state: state.to_owned(),
+            sent: 10,
+            created: 10 - unprocessed - rejected.iter().map(|(_, rows)| rows).sum::<u64>(),
+            unprocessed,
+            rejected: rejected.iter().map(|(code, rows)| ((*code).to_owned(), *rows)).collect(),
+            ..Collected::default()
+        };
+        for (collected, expected) in [
+            (ended("JobComplete", 0, &[]), None),
+            (ended("JobComplete", 0, &[("A", 1)]), None),
+            (ended("JobComplete", 0, &[("A", 2), ("B", 1)]), Some(("A", 3))),
+            (ended("Failed", 10, &[]), Some(("Failed", 10))),
+            (ended("Aborted", 9, &[("A", 1)]), Some(("A", 10))),
+            (ended(JobEnd::GIVEN_UP, 10, &[]), None),
+        ] {
+            let stopped = judge(&run, Some(&canary), [(&job, Some(&collected))]);
+            let found = stopped.as_ref().map(|stopped| (stopped.code.as_str(), stopped.rows));
+            assert_eq!(found, expected);
+        }
+        assert!(judge(&run, Some(&canary), [(&job, None)]).is_none());
     }
 
     #[test]

@@ -223,7 +223,7 @@ pub struct Lease {
 pub struct Stopped {
     /// The run that found it.
     pub run: RunId,
-    /// The code of the most rows.
+    /// The code of the most rows; of a canary of which none was rejected, the state that its job ended in.
     pub code: String,
     /// Rows refused for such codes.
     pub rows: u64,

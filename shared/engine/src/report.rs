@@ -539,10 +539,12 @@ impl Report {
             Some(canary) => {
                 page.title("THE CANARY");
                 let of = thousands(canary);
-                page.wrapped(
-                    "  ",
-                    &format!("{rows} of {of} rows were refused, most with {code}: {meaning}."),
-                );
+                let why = if taxonomy::is_code(&stopped.code) {
+                    format!("were refused, most with {code}: {meaning}")
+                } else {
+                    format!("were not taken: their job ended as `{code}`")
+                };
+                page.wrapped("  ", &format!("{rows} of {of} rows {why}."));
                 page.wrapped("  ", "`load.canary.max_rejected` allows fewer, so the rest was not sent.");
             }
             None => {
