@@ -7,6 +7,7 @@
 //! them the first wave waits, and a later one is left to the next run.
 
 mod gate;
+mod part;
 mod rename;
 
 use engine::{
@@ -160,16 +161,10 @@ impl Planner<'_> {
         let Some(cut) = canary::cut(self.frozen.sync.load.canary.as_ref(), chunks) else { return Ok(()) };
         let (store, run) = (self.store, self.run);
         let fragments = &mut chunks[cut.chunk].fragments;
-        let whole = &fragments[cut.fragment];
-        let csv = store.bytes(&layout::fragment(run, whole, &whole.file)).await?;
-        let sent = store.bytes(&layout::fragment(run, whole, &whole.sent_file())).await?;
-        let halves = canary::split(whole, &csv, &sent, cut.rows)?;
-        for half in &halves {
-            let of = &half.fragment;
-            store.create_or_agree(&layout::fragment(run, of, &of.sent_file()), half.sent.clone()).await?;
-            store.create_or_agree(&layout::fragment(run, of, &of.file), half.csv.clone()).await?;
-        }
-        fragments.splice(cut.fragment..=cut.fragment, halves.map(|half| half.fragment));
+        let whole = part::read(store, run, &fragments[cut.fragment]).await?;
+        let [first, second] = canary::split(&whole, cut.rows)?;
+        let halves = [part::write(store, run, first).await?, part::write(store, run, second).await?];
+        fragments.splice(cut.fragment..=cut.fragment, halves);
         Ok(())
     }
 

@@ -8,6 +8,8 @@ use engine::{
 };
 use store::Store;
 
+use crate::part;
+
 /// Takes the removals out of `chunks` whose keys are another spelling of one that is sent or known. Nothing is read as
 /// long as no key that leaves has a letter.
 ///
@@ -56,15 +58,12 @@ async fn renamed(store: &Store, staying: Vec<String>, leaving: Leaving) -> Resul
 async fn spare_in(store: &Store, run: &RunRef, chunk: &mut Mapped, renamed: &Renamed) -> Result<(), Failure> {
     let removals = chunk.fragments.iter_mut().filter(|fragment| fragment.removes);
     for (number, fragment) in removals.enumerate() {
-        let csv = store.bytes(&layout::fragment(run, fragment, &fragment.file)).await?;
-        let sent = store.bytes(&layout::fragment(run, fragment, &fragment.sent_file())).await?;
-        let Some(spared) = without_renamed(fragment, &csv, &sent, renamed)? else { continue };
-        let rows = fragment.rows - spared.fragment.rows;
-        *fragment = spared.fragment;
+        let whole = part::read(store, run, fragment).await?;
+        let Some(spared) = without_renamed(&whole, renamed)? else { continue };
         let forgotten = layout::mapped(run, fragment.chunk, &format!("renamed-{number:03}.zst"));
         store.create_or_agree(&forgotten, spared.renamed).await?;
-        store.create_or_agree(&layout::fragment(run, fragment, &fragment.sent_file()), spared.sent).await?;
-        store.create_or_agree(&layout::fragment(run, fragment, &fragment.file), spared.csv).await?;
+        let rows = fragment.rows - spared.rest.fragment.rows;
+        *fragment = part::write(store, run, spared.rest).await?;
         (chunk.removing, chunk.renamed) = (chunk.removing - rows, chunk.renamed + rows);
     }
     chunk.fragments.retain(|fragment| fragment.rows > 0);

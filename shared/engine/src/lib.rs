@@ -34,6 +34,7 @@ pub mod manifest;
 pub mod map;
 pub mod mapping;
 pub mod outcome;
+pub mod part;
 pub mod partition;
 pub mod plan;
 pub mod quota;

@@ -10,9 +10,8 @@ use std::{collections::HashSet, io::Read};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
-    Failure,
-    document::Fragment,
-    fold,
+    Failure, fold,
+    part::{Building, Part},
     segment::{Entry, Reader, Segments, Writer},
 };
 
@@ -30,11 +29,7 @@ pub struct Renamed(HashSet<u64>);
 /// A fragment of removals without the renamed ones.
 pub struct Spared {
     /// What is left of it.
-    pub fragment: Fragment,
-    /// Its CSV.
-    pub csv: Vec<u8>,
-    /// The segment of its keys.
-    pub sent: Vec<u8>,
+    pub rest: Part,
     /// The segment of the keys that are only forgotten, in the form of a delta.
     pub renamed: Vec<u8>,
 }
@@ -94,36 +89,21 @@ impl Renamed {
 /// Takes the renamed rows out of a fragment of removals. None when it has none.
 ///
 /// # Errors
-/// [`crate::Class::Bug`] when the CSV holds other rows than the segment.
-pub fn spare(
-    fragment: &Fragment,
-    csv: &[u8],
-    sent: &[u8],
-    renamed: &Renamed,
-) -> Result<Option<Spared>, Failure> {
-    let (mut kept, mut keys, mut forgotten) = (Vec::new(), Writer::new(Vec::new()), Writer::new(Vec::new()));
-    let mut rows = csv.split_inclusive(|byte| *byte == b'\n');
-    let mut entries = Reader::new(sent);
-    let mut left = 0;
-    while let Some(entry) = entries.advance()? {
-        let row = rows
-            .next()
-            .ok_or_else(|| Failure::bug(format!("`{}` holds other rows than its keys say", fragment.file)))?;
+/// [`crate::Class::Bug`] when the fragment does not hold the rows that it is said to hold.
+pub fn spare(removals: &Part, renamed: &Renamed) -> Result<Option<Spared>, Failure> {
+    let (mut rest, mut forgotten) = (Building::new(), Writer::new(Vec::new()));
+    removals.each(|row, entry| {
         if renamed.0.contains(&folded(entry.key)) {
-            forgotten.push(&Entry::key(entry.key))?;
+            forgotten.push(&Entry::key(entry.key))
         } else {
-            kept.extend_from_slice(row);
-            keys.push(&entry)?;
-            left += 1;
+            rest.push(row, entry)
         }
-    }
-    if left == fragment.rows {
+    })?;
+    if rest.rows() == removals.fragment.rows {
         return Ok(None);
     }
-    let file = format!("{}-rest.csv", fragment.file.trim_end_matches(".csv"));
-    let fragment = Fragment { file, rows: left, bytes: kept.len() as u64, ..fragment.clone() };
-    let (sent, renamed) = (keys.finish()?.0, forgotten.finish()?.0);
-    Ok(Some(Spared { fragment, csv: kept, sent, renamed }))
+    let rest = rest.finish(&removals.fragment, "rest")?;
+    Ok(Some(Spared { rest, renamed: forgotten.finish()?.0 }))
 }
 
 fn folded(key: &str) -> u64 {
@@ -133,7 +113,7 @@ fn folded(key: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Fingerprint;
+    use crate::{Fingerprint, document::Fragment};
 
     fn segment(keys: &[&str]) -> Vec<u8> {
         let mut writer = Writer::new(Vec::new());
@@ -163,14 +143,16 @@ mod tests {
         let csv = b"1,#N/A\n2,#N/A\n3,#N/A\n4,#N/A\n5,#N/A\n6,#N/A\n";
         let file = "remove-000.csv".to_owned();
         let bytes = csv.len() as u64;
-        let whole = Fragment { chunk: 0, again: None, group: 0, removes: true, file, rows: 6, bytes };
-        let spared = spare(&whole, csv, &removals, &renamed).unwrap().unwrap();
-        assert_eq!(spared.csv, b"1,#N/A\n4,#N/A\n5,#N/A\n");
-        assert_eq!((spared.fragment.rows, spared.fragment.bytes), (3, 21));
-        assert_eq!(spared.fragment.file, "remove-000-rest.csv");
-        assert_eq!(keys(&spared.sent), ["7", "gone", "straße"]);
+        let fragment = Fragment { chunk: 0, again: None, group: 0, removes: true, file, rows: 6, bytes };
+        let whole = Part { fragment, csv: csv.to_vec(), sent: removals };
+        let spared = spare(&whole, &renamed).unwrap().unwrap();
+        let rest = &spared.rest;
+        assert_eq!(rest.csv, b"1,#N/A\n4,#N/A\n5,#N/A\n");
+        assert_eq!((rest.fragment.rows, rest.fragment.bytes), (3, 21));
+        assert_eq!(rest.fragment.file, "remove-000-rest.csv");
+        assert_eq!(keys(&rest.sent), ["7", "gone", "straße"]);
         assert_eq!(keys(&spared.renamed), ["Abc", "aBC", "ÉCLAIR"]);
-        assert!(spare(&whole, csv, &removals, &Renamed::default()).unwrap().is_none());
+        assert!(spare(&whole, &Renamed::default()).unwrap().is_none());
     }
 
     #[test]
