@@ -62,8 +62,8 @@ pub async fn handle(
     }
 }
 
-/// Stops a statement that nobody waits for any more: it would go on for as long as its time-out lets it. What goes wrong
-/// here must not hide why the run failed.
+/// Stops a statement that nobody waits for any more: it would go on for as long as its time-out lets it. What
+/// goes wrong here must not hide why the run failed.
 async fn cancel(store: &Store, snowflake: &snowflake::Client, run: &RunRef) {
     let cancelled = async {
         if store.exists(&layout::result(run)).await? {

@@ -1,10 +1,11 @@
 //! What exactly will be sent: the frozen list of jobs, and the gate after each wave of them.
 //!
-//! For wave 1 the fragments of all chunks are packed into jobs, and the guard rails are judged: a plan that goes past
-//! one is frozen like any other, and is let through when a person has released it. For a later wave the jobs of the wave before are
-//! looked at first: none may be left undone behind a run that looks well. Then the rows of that wave that are
-//! worth another pass are packed. Before a wave is let through, the allowances of the org are asked for: without
-//! them the first wave waits, and a later one is left to the next run.
+//! For wave 1 the fragments of all chunks are packed into jobs, and the guard rails are judged: a plan that
+//! goes past one is frozen like any other, and is let through when a person has released it. For a later wave
+//! the jobs of the wave before are looked at first: none may be left undone behind a run that looks well.
+//! Then the rows of that wave that are worth another pass are packed. Before a wave is let through, the
+//! allowances of the org are asked for: without them the first wave waits, and a later one is left to the
+//! next run.
 
 mod gate;
 mod part;
@@ -77,10 +78,10 @@ pub struct Job {
 /// Plans a wave, or finds it planned.
 ///
 /// # Errors
-/// [`engine::Class::Guard`] when the plan goes past a guard rail and nobody has released it, or jobs of the wave before
-/// were not carried out, the class of the last of their failures when they left one; [`engine::Class::Quota`] when the load would take
-/// more than the sync may; [`engine::Class::Contention`] when another run took over or has committed; the classes of
-/// the client and of the store otherwise.
+/// [`engine::Class::Guard`] when the plan goes past a guard rail and nobody has released it, or jobs of the
+/// wave before were not carried out, the class of the last of their failures when they left one;
+/// [`engine::Class::Quota`] when the load would take more than the sync may; [`engine::Class::Contention`]
+/// when another run took over or has committed; the classes of the client and of the store otherwise.
 pub async fn handle(store: &Store, salesforce: &salesforce::Client, event: Event) -> Result<Output, Failure> {
     let run = RunRef { sync: event.sync, run: event.run };
     // Before the lease: a run that nobody began must not keep others from going.

@@ -1,7 +1,8 @@
 //! Keys without the case of their letters: most key fields of Salesforce do not tell upper from lower case, so there
 //! `abc` and `ABC` name one record.
 //!
-//! Letters are folded one by one, whatever stands beside them: a final `ς` is another letter than `σ`, and `ß` than `ss`.
+//! Letters are folded one by one, whatever stands beside them: a final `ς` is another letter than `σ`, and
+//! `ß` than `ss`.
 //!
 //! <https://help.salesforce.com/s/articleView?id=platform.custom_field_attributes.htm>
 

@@ -5,12 +5,13 @@
 //! or [`std::io::Write`]; it knows no clock, no network and no randomness, and depends on no other
 //! crate of the workspace.
 //!
-//! In the order of a run:
-//! [`config`] and [`schedule`] say what a sync is and when it is due; [`mapping`] joins it to both
-//! ends; [`partition`], [`value`], [`csv`] and [`map`] turn source rows into fragments;
-//! [`plan`] packs fragments into jobs, [`guard`] says whether a person has to look first ([`fresh`] how old the model is), [`collections`] writes them for the REST API, [`quota`] says whether the org can bear them; [`journal`] says what a submission does next; [`outcome`]
-//! joins results to what was sent, [`live`] compares what is in doubt with the org, [`stop`] says whether a person is needed; [`settle`] writes the next baseline ([`segment`]), [`held`] tells of the refused rows in it; [`report`]
-//! adds it all up.
+//! In the order of a run: [`config`] and [`schedule`] say what a sync is and when it is due; [`mapping`]
+//! joins it to both ends; [`partition`], [`value`], [`csv`] and [`map`] turn source rows into fragments;
+//! [`plan`] packs fragments into jobs, [`guard`] says whether a person has to look first ([`fresh`] how old
+//! the model is), [`collections`] writes them for the REST API, [`quota`] says whether the org can bear them;
+//! [`journal`] says what a submission does next; [`outcome`] joins results to what was sent, [`live`]
+//! compares what is in doubt with the org, [`stop`] says whether a person is needed; [`settle`] writes the
+//! next baseline ([`segment`]), [`held`] tells of the refused rows in it; [`report`] adds it all up.
 
 pub mod baseline;
 pub mod canary;

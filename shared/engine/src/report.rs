@@ -202,8 +202,8 @@ pub enum Verdict {
     Failed,
 }
 
-/// What became of every row. `read = unchanged + held + invalid + sent - removing + asked`, and unless the run stopped at
-/// the plan `sent = created + updated + gone + rejected + unprocessed + missing`.
+/// What became of every row. `read = unchanged + held + invalid + sent - removing + asked`, and unless the
+/// run stopped at the plan `sent = created + updated + gone + rejected + unprocessed + missing`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Rows of the model.
