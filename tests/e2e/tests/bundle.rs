@@ -233,7 +233,11 @@ fn objects() -> Vec<(Who, Who, String)> {
         (every, &["dispatch"], layout::run(&run)),
         (&["dispatch", "extract", "plan", "submit", "poll", "finish"], holders, layout::lease(&run.sync)),
         (&["dispatch", "extract", "plan", "submit", "poll", "finish"], &["finish"], layout::head(&run.sync)),
-        (&["extract", "map", "settle"], &["settle"], layout::baseline_segment(&run.sync, &run.run, 0)),
+        (
+            &["extract", "map", "plan", "settle"],
+            &["settle"],
+            layout::baseline_segment(&run.sync, &run.run, 0),
+        ),
         (&["dispatch", "extract"], &["dispatch"], layout::release(&run.sync, 1)),
         (every, &["extract"], layout::base(&run)),
         (stages, &["dispatch", "plan"], layout::given_up(&run)),
