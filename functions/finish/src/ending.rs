@@ -3,8 +3,7 @@
 use engine::{
     Failure, JobRef, RunRef, canary,
     document::{
-        Approval, Base, Chunk, Collected, Failed, JobEnd, Mapped, Mode, Plan, Prediction, Run, Sample,
-        Stopped,
+        Approval, Base, Chunk, Collected, Failed, JobEnd, Mapped, Mode, Plan, Prediction, Run, Stopped,
     },
     layout,
     quota::Limits,
@@ -134,7 +133,7 @@ pub(crate) async fn add_up(ending: &Ending<'_>, failed: Option<&Failed>) -> Resu
     let preview = plans.first().filter(|_| *mode == Mode::Plan);
     let preview = preview.map(|plan| Preview::new(plan, frozen.sync.load.concurrency));
     let mut totals = plans.first().map(|plan| plan.totals.clone()).unwrap_or_default();
-    totals.samples = invalid_samples(store, run, totals.invalid_rows()).await?;
+    more_samples(store, run, &mut totals).await?;
     let jobs = jobs(store, run, &plans).await?;
     let stopped =
         stop::stopped(&run.run, totals.sent() + totals.removing, jobs.iter().map(|job| &job.collected))
@@ -196,19 +195,19 @@ async fn jobs(store: &Store, run: &RunRef, plans: &[Plan]) -> Result<Vec<JobOutc
     Ok(outcomes)
 }
 
-async fn invalid_samples(store: &Store, run: &RunRef, invalid: u64) -> Result<Vec<Sample>, Failure> {
-    let mut samples = Vec::new();
-    if invalid == 0 {
-        return Ok(samples);
+/// Adds samples of the rows that Map refused to those of Plan.
+async fn more_samples(store: &Store, run: &RunRef, totals: &mut Mapped) -> Result<(), Failure> {
+    if totals.invalid.is_empty() {
+        return Ok(());
     }
     let manifest: Vec<Chunk> = store.require(&layout::manifest(run)).await?;
     for chunk in manifest {
         let mapped: Mapped = store.require(&layout::mapped_summary(run, chunk.chunk)).await?;
-        samples.extend(mapped.samples);
-        if samples.len() >= SAMPLES {
+        totals.samples.extend(mapped.samples);
+        if totals.samples.len() >= SAMPLES {
             break;
         }
     }
-    samples.truncate(SAMPLES);
-    Ok(samples)
+    totals.samples.truncate(SAMPLES);
+    Ok(())
 }

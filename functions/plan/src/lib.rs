@@ -9,7 +9,7 @@
 
 mod gate;
 mod part;
-mod rename;
+mod spelling;
 
 use engine::{
     Class, Failure, JobRef, RunId, RunRef, SyncName, canary,
@@ -143,11 +143,15 @@ impl Planner<'_> {
             plan::ask(&self.frozen.sync, &extracted.mapping, &chunks)?
         } else {
             let base: Base = store.require(&layout::base(run)).await?;
-            if extracted.mapping.key.fold_case {
-                rename::spare(store, run, &base.head.segments, &mut chunks).await?;
-            }
+            let mapping = &extracted.mapping;
+            let refused = if mapping.key.fold_case {
+                spelling::sift(store, run, &base.head.segments, mapping, &mut chunks).await?
+            } else {
+                Vec::new()
+            };
             self.cut_canary(&mut chunks).await?;
-            let mut plan = plan::plan(&self.frozen.sync, &extracted.mapping, &chunks)?;
+            let mut plan = plan::plan(&self.frozen.sync, mapping, &chunks)?;
+            plan.totals.samples = refused;
             let baseline = base.head.segments.iter().map(|segment| segment.rows).sum();
             let known = guard::Known { baseline, narrowed: extracted.mapping.narrowed, age: extracted.age };
             plan.guard = guard::judge(&self.frozen.sync, &plan.totals, known);

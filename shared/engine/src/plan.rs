@@ -131,6 +131,7 @@ pub fn total(chunks: &[Mapped]) -> Mapped {
         }
         totals.added += chunk.added;
         totals.changed += chunk.changed;
+        totals.cased += chunk.cased;
         totals.removed += chunk.removed;
         totals.removing += chunk.removing;
         totals.removals_held += chunk.removals_held;

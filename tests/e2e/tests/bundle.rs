@@ -251,6 +251,7 @@ fn objects() -> Vec<(Who, Who, String)> {
         (stages, &["map"], layout::mapped(&run, 0, "upsert-000.csv")),
         (stages, &["map", "plan"], layout::mapped(&run, 0, "upsert-000-half-1.csv")),
         (stages, &["map", "plan"], layout::mapped(&run, 0, "remove-000-rest.sent.zst")),
+        (stages, &["map", "plan"], layout::mapped(&run, 0, "invalid-upsert-000.csv")),
         (stages, &["map", "plan"], layout::mapped(&run, 0, "renamed-000.zst")),
         (stages, &["map"], layout::mapped(&run, 0, "mended-000.zst")),
         (stages, &["map"], layout::mapped_summary(&run, 0)),
