@@ -10,11 +10,12 @@ use e2e::world::{World, run_ref};
 use emulators::{salesforce::OrgConfig, snowflake::Config};
 use engine::{
     RunRef,
-    document::{Chunk, Extracted, Head, Mode, Plan, to_bytes},
+    document::{Chunk, Extracted, Head, Mode, Plan, Release, Which, to_bytes},
     layout,
     manifest::manifest,
     report::{Report, Verdict},
 };
+use jiff::Timestamp;
 
 const RUNS: [&str; 4] = ["20260101T000000Z", "20260101T010000Z", "20260101T020000Z", "20260101T030000Z"];
 const TABLE: &str = "SNOWFLAKE_SAMPLE_DATA.TPCH_SF1.KEYS";
@@ -338,6 +339,39 @@ async fn a_plan_without_the_refused_rows_is_made_twice_alike_and_applied() {
     world.drive(planned).await.unwrap();
     assert_eq!(names(&world).len(), 12);
     assert!(!names(&world).contains_key("abc") && !names(&world).contains_key("ABC"));
+}
+
+/// Nothing shows that the old spelling has left: it may still be there, so the new one is refused, in the open, until
+/// the model is read whole.
+#[tokio::test]
+async fn with_a_cursor_what_was_accepted_is_not_written_over_under_another_spelling() {
+    const NEWS: &str = "SNOWFLAKE_SAMPLE_DATA.TPCH_SF1.NEWS";
+    let world = world("operation: upsert", "bulk").await;
+    execute(&world, &format!("CREATE TABLE {NEWS} (K VARCHAR, V VARCHAR, N NUMBER(10,0))"));
+    world.edit_sync("customers", |sync| {
+        sync.replace(TABLE, NEWS)
+            .replace("warehouse: COMPUTE_WH }", "warehouse: COMPUTE_WH, cursor: { column: N } }")
+    });
+    for (number, key) in ["one", "two", "three", "four", "five"].into_iter().enumerate() {
+        execute(&world, &format!("INSERT INTO {NEWS} VALUES ('{key}', 'first', {number})"));
+    }
+    assert_eq!(run(&world, 0).await.counts.created, 5);
+    execute(&world, &format!("INSERT INTO {NEWS} VALUES ('ONE', 'second', 100)"));
+    for number in [1, 2] {
+        let counts = run(&world, number).await.counts;
+        assert_eq!((counts.invalid, counts.sent), (1, 0), "{number} {counts:?}");
+        assert!(counts.read < 6, "{counts:?}");
+        assert_eq!(names(&world)["one"], "first");
+    }
+    execute(&world, &format!("DELETE FROM {NEWS} WHERE K = 'one'"));
+    let release = Release { at: Timestamp::UNIX_EPOCH, by: "test".to_owned(), rows: Which::All };
+    let sync = run_ref("customers", RUNS[0]).sync;
+    let head: Head = world.document(&layout::head(&sync)).await;
+    store::release::write(&world.parts.store, &sync, &head, &release).await.unwrap();
+    let counts = run(&world, 3).await.counts;
+    assert_eq!((counts.read, counts.invalid, counts.sent, counts.removed), (5, 0, 1, 1), "{counts:?}");
+    assert_eq!(world.org.record_by("Account", "Customer_Key__c", "ONE").unwrap()["Name"], "second");
+    assert_eq!(world.org.count("Account"), 5);
 }
 
 #[tokio::test]
