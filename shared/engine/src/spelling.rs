@@ -98,7 +98,10 @@ pub fn find<R: Read>(
     for number in 0..passes {
         let mut pass = Pass { number, of: passes, ..Pass::default() };
         pass.read(places, &open)?;
-        pass.compare(places, &open)?;
+        if !pass.sent.is_empty() || !pass.removals.is_empty() {
+            pass.known(places, &open)?;
+            pass.invalid(places, &open)?;
+        }
         let Spellings { refused, renamed, kept } = pass.judge();
         found.refused.extend(refused);
         found.renamed.extend(renamed);
@@ -295,15 +298,12 @@ impl Pass {
         Ok(names)
     }
 
-    /// Holds that against what is known and stays in the model, and against the invalid rows.
-    fn compare<R: Read>(
+    /// Holds that against what is known, and has not left the model.
+    fn known<R: Read>(
         &mut self,
         places: &Places,
         open: &impl Fn(&String) -> Result<R, Failure>,
     ) -> Result<(), Failure> {
-        if self.sent.is_empty() && self.removals.is_empty() {
-            return Ok(());
-        }
         let mut baseline = Segments::new(places.baseline.iter().map(open));
         let mut gone =
             [Segments::new(places.removed.iter().map(open)), Segments::new(places.removals.iter().map(open))];
@@ -320,6 +320,15 @@ impl Pass {
                 self.meets(name, true);
             }
         }
+        Ok(())
+    }
+
+    /// Holds it against the rows that are refused already.
+    fn invalid<R: Read>(
+        &mut self,
+        places: &Places,
+        open: &impl Fn(&String) -> Result<R, Failure>,
+    ) -> Result<(), Failure> {
         for listing in &places.invalid {
             let mut input = open(listing)?;
             let mut rows = Csv::new("invalid rows", &mut input);
