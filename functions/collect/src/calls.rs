@@ -15,8 +15,7 @@ impl Collector<'_> {
         let mut call = 0;
         for fragment in &self.planned().fragments {
             let place = layout::fragment(self.run, fragment, &fragment.file);
-            let rows = self.store.get(&place).await?;
-            let rows = rows.ok_or_else(|| Failure::bug(format!("`{place}` is not there")))?.bytes;
+            let rows = self.store.bytes(&place).await?;
             for batch in batches(&self.plan.object, &self.mapping, &rows)? {
                 self.take_down(&mut files, call, &batch).await?;
                 call += 1;

@@ -31,8 +31,7 @@ impl Collector<'_> {
             if self.plan.asks { (outcomes, self.fragments()) } else { self.doubt(outcomes).await? };
         let (mut queries, mut number) = (0, 0);
         for piece in &pieces {
-            let rows = self.store.get(piece).await?;
-            let rows = rows.ok_or_else(|| Failure::bug(format!("`{piece}` is not there")))?.bytes;
+            let rows = self.store.bytes(piece).await?;
             for part in questions(&self.plan.object, &self.mapping, &rows)?.chunks(KEPT_TOGETHER) {
                 let verified = self.verified(number, part).await?;
                 number += 1;

@@ -66,7 +66,8 @@ pub struct Dispatched {
     pub apply: Vec<RunRef>,
     /// Runs that are due while another run of their sync is still going.
     pub waiting: Vec<RunRef>,
-    /// Runs that failed after they had begun to send: what they sent is settled, and the run that is due waits for that.
+    /// Runs that failed after they had begun to send: what they sent is settled, and the run that is due
+    /// waits for that.
     pub settle: Vec<Settling>,
     /// Runs that are due while their sync stands still, because Salesforce refused too much for a right or a setting:
     /// a person mends it, and runs the sync by hand.

@@ -43,8 +43,8 @@ pub(crate) async fn prepare(
     Ok(Prepared { run: frozen, objects, holds_for, watermark })
 }
 
-/// The head as it is now, once: the run commits only over this one. With it the releases that it does not know, for a run
-/// that can carry them out.
+/// The head as it is now, once: the run commits only over this one. With it the releases that it does not
+/// know, for a run that can carry them out.
 async fn freeze_base(store: &Store, run: &RunRef, mode: Mode) -> Result<(), Failure> {
     let place = layout::base(run);
     if store.exists(&place).await? {

@@ -110,8 +110,8 @@ pub(crate) async fn result(
     Ok(Progress::Finished(Box::new(extracted)))
 }
 
-/// The mapping for what this run reads. A rebuild leaves keys without a row, and rows that are as they were accepted, to
-/// the next run and its guard rails.
+/// The mapping for what this run reads. A rebuild leaves keys without a row, and rows that are as they were
+/// accepted, to the next run and its guard rails.
 fn narrowed(mapping: Mapping, prepared: &Prepared) -> Mapping {
     if prepared.run.mode.asks() {
         return Mapping { narrowed: true, send: Selection::Changes, ..mapping };

@@ -3,8 +3,7 @@
 use engine::{
     Failure, JobRef, RunRef, canary,
     document::{
-        Approval, Base, Chunk, Collected, Failed, JobEnd, Mapped, Mode, Plan, Prediction, Run, Sample,
-        Stopped,
+        Approval, Base, Chunk, Collected, Failed, JobEnd, Mapped, Mode, Plan, Prediction, Run, Stopped,
     },
     layout,
     quota::Limits,
@@ -96,12 +95,6 @@ impl Detail {
 /// Most invalid rows that a report shows.
 const SAMPLES: usize = 20;
 
-/// How far the run goes.
-pub(crate) async fn mode(store: &Store, run: &RunRef) -> Result<Mode, Failure> {
-    let frozen: Run = store.require(&layout::run(run)).await?;
-    approval::mode(store, run, frozen.mode).await
-}
-
 /// What the org has left: as it was when the load was let through, or when the plan was made.
 async fn limits(store: &Store, run: &RunRef) -> Result<Option<Limits>, Failure> {
     match store.get_json(&layout::limits(run, 1)).await? {
@@ -116,25 +109,41 @@ fn canary(frozen: &Run, plan: &Plan, jobs: &[JobOutcome]) -> Option<Stopped> {
     canary::judge(&frozen.run, frozen.sync.load.canary.as_ref(), jobs)
 }
 
+/// The run that ends.
+pub(crate) struct Ending<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) run: &'a RunRef,
+    /// How far it goes.
+    pub(crate) mode: Mode,
+    frozen: Run,
+}
+
+impl<'a> Ending<'a> {
+    pub(crate) async fn read(store: &'a Store, run: &'a RunRef) -> Result<Self, Failure> {
+        let frozen: Run = store.require(&layout::run(run)).await?;
+        let mode = approval::mode(store, run, frozen.mode).await?;
+        Ok(Self { store, run, mode, frozen })
+    }
+}
+
 /// Adds up what the stages of a run have left: of a run that failed, as much as there is.
-pub(crate) async fn add_up(store: &Store, run: &RunRef, failed: Option<&Failed>) -> Result<Report, Failure> {
-    let frozen: Run = store.require(&layout::run(run)).await?;
-    let mode = approval::mode(store, run, frozen.mode).await?;
+pub(crate) async fn add_up(ending: &Ending<'_>, failed: Option<&Failed>) -> Result<Report, Failure> {
+    let Ending { store, run, mode, frozen } = ending;
     let plans = plans(store, run).await?;
-    let preview = plans.first().filter(|_| mode == Mode::Plan);
+    let preview = plans.first().filter(|_| *mode == Mode::Plan);
     let preview = preview.map(|plan| Preview::new(plan, frozen.sync.load.concurrency));
     let mut totals = plans.first().map(|plan| plan.totals.clone()).unwrap_or_default();
-    totals.samples = invalid_samples(store, run, totals.invalid_rows()).await?;
+    more_samples(store, run, &mut totals).await?;
     let jobs = jobs(store, run, &plans).await?;
     let stopped =
         stop::stopped(&run.run, totals.sent() + totals.removing, jobs.iter().map(|job| &job.collected))
-            .or_else(|| canary(&frozen, plans.first()?, &jobs));
+            .or_else(|| canary(frozen, plans.first()?, &jobs));
     // A run may have failed before it had one.
     let base: Option<Base> = store.get_json(&layout::base(run)).await?;
     let released: Option<Approval> = store.get_json(&layout::released(run)).await?;
     Ok(Report::new(&Input {
         run,
-        mode,
+        mode: *mode,
         object: &frozen.sync.destination.object,
         operation: frozen.sync.destination.operation,
         started: run.run.instant(),
@@ -186,19 +195,19 @@ async fn jobs(store: &Store, run: &RunRef, plans: &[Plan]) -> Result<Vec<JobOutc
     Ok(outcomes)
 }
 
-async fn invalid_samples(store: &Store, run: &RunRef, invalid: u64) -> Result<Vec<Sample>, Failure> {
-    let mut samples = Vec::new();
-    if invalid == 0 {
-        return Ok(samples);
+/// Adds samples of the rows that Map refused to those of Plan.
+async fn more_samples(store: &Store, run: &RunRef, totals: &mut Mapped) -> Result<(), Failure> {
+    if totals.invalid.is_empty() {
+        return Ok(());
     }
     let manifest: Vec<Chunk> = store.require(&layout::manifest(run)).await?;
     for chunk in manifest {
         let mapped: Mapped = store.require(&layout::mapped_summary(run, chunk.chunk)).await?;
-        samples.extend(mapped.samples);
-        if samples.len() >= SAMPLES {
+        totals.samples.extend(mapped.samples);
+        if totals.samples.len() >= SAMPLES {
             break;
         }
     }
-    samples.truncate(SAMPLES);
-    Ok(samples)
+    totals.samples.truncate(SAMPLES);
+    Ok(())
 }

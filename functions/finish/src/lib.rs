@@ -19,6 +19,8 @@ use store::{Put, Store, Version, lease};
 
 pub use ending::Event;
 
+use ending::Ending;
+
 /// How the run ended.
 #[derive(Clone, Debug, Serialize)]
 pub struct Output {
@@ -39,17 +41,17 @@ pub async fn handle(
     event: Event,
 ) -> Result<Output, Failure> {
     let Event { run, failed } = event;
+    let ending = Ending::read(store, &run).await?;
     if failed.is_none() {
-        commit(store, &run).await?;
+        commit(&ending).await?;
     } else if let Some(snowflake) = snowflake {
         cancel(store, snowflake, &run).await;
     }
-    let ended = failed.is_none();
-    let (report, place) = report(store, &run, failed).await?;
-    match report.mode {
-        _ if !ended => lease::release_failed(store, &run).await?,
-        Mode::Plan | Mode::Rebuild | Mode::RebuildAll => lease::release_untried(store, &run).await?,
+    let (report, place) = report(&ending, failed.as_ref()).await?;
+    match ending.mode {
+        _ if failed.is_some() => lease::release_failed(store, &run).await?,
         Mode::Run => lease::release(store, &run, report.stopped.clone()).await?,
+        Mode::Plan | Mode::Rebuild | Mode::RebuildAll => lease::release_untried(store, &run).await?,
     }
     match report.verdict {
         Verdict::Unbalanced => {
@@ -60,8 +62,8 @@ pub async fn handle(
     }
 }
 
-/// Stops a statement that nobody waits for any more: it would go on for as long as its time-out lets it. What goes wrong
-/// here must not hide why the run failed.
+/// Stops a statement that nobody waits for any more: it would go on for as long as its time-out lets it. What
+/// goes wrong here must not hide why the run failed.
 async fn cancel(store: &Store, snowflake: &snowflake::Client, run: &RunRef) {
     let cancelled = async {
         if store.exists(&layout::result(run)).await? {
@@ -79,12 +81,13 @@ async fn cancel(store: &Store, snowflake: &snowflake::Client, run: &RunRef) {
 
 /// Makes the settled segments the baseline, over the head that the run started from and no other, while no other run is
 /// going.
-async fn commit(store: &Store, run: &RunRef) -> Result<(), Failure> {
-    if ending::mode(store, run).await? == Mode::Plan {
+async fn commit(ending: &Ending<'_>) -> Result<(), Failure> {
+    let Ending { store, run, mode, .. } = ending;
+    if *mode == Mode::Plan {
         return Ok(());
     }
     let base: Base = store.require(&layout::base(run)).await?;
-    let cursor = cursor(store, run, &base.head).await?;
+    let cursor = cursor(ending, &base.head).await?;
     let segments = segments(store, run).await?;
     let carried_out = u32::try_from(base.releases.len()).expect("a run carries out a few releases");
     let released = base.head.released + carried_out;
@@ -122,9 +125,9 @@ async fn is_committed(
 }
 
 /// How far the model counts as read with this commit.
-async fn cursor(store: &Store, run: &RunRef, head: &Head) -> Result<Option<Watermark>, Failure> {
-    let extracted: Extracted = store.require(&layout::result(run)).await?;
-    let settled = extracted.cursor.is_some() && cursor::is_settled(&ending::add_up(store, run, None).await?);
+async fn cursor(ending: &Ending<'_>, head: &Head) -> Result<Option<Watermark>, Failure> {
+    let extracted: Extracted = ending.store.require(&layout::result(ending.run)).await?;
+    let settled = extracted.cursor.is_some() && cursor::is_settled(&ending::add_up(ending, None).await?);
     Ok(cursor::next(head, &extracted, settled))
 }
 
@@ -142,19 +145,19 @@ async fn segments(store: &Store, run: &RunRef) -> Result<Vec<SegmentRef>, Failur
 
 /// Writes the report, or finds it written, and says where its text is.
 ///
-/// A run that failed may be redriven and end well after all, and a plan may be applied, so each end has files of its own.
-async fn report(store: &Store, run: &RunRef, failed: Option<Failed>) -> Result<(Report, String), Failure> {
-    let (json, text) = match (&failed, ending::mode(store, run).await?) {
+/// A run that failed may be redriven and end well after all, and a plan may be applied, so each end has files of its
+/// own.
+async fn report(ending: &Ending<'_>, failed: Option<&Failed>) -> Result<(Report, String), Failure> {
+    let Ending { store, run, mode, .. } = ending;
+    let (json, text) = match (failed, mode) {
         (Some(_), _) => (layout::failure(run), layout::failure_text(run)),
         (None, Mode::Plan) => (layout::preview_json(run), layout::preview_text(run)),
-        (None, Mode::Run | Mode::Rebuild | Mode::RebuildAll) => {
-            (layout::report_json(run), layout::report_text(run))
-        }
+        (None, _) => (layout::report_json(run), layout::report_text(run)),
     };
     if let Some(report) = store.get_json::<Report>(&json).await? {
         return Ok((report, text));
     }
-    let report = ending::add_up(store, run, failed.as_ref()).await?;
+    let report = ending::add_up(ending, failed).await?;
     // Text first: the JSON is what a second try looks for.
     store.create(&text, report.to_text().into_bytes()).await?;
     store.create_json(&json, &report).await?;

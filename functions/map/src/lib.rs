@@ -34,9 +34,8 @@ pub struct Output {
 /// Maps one chunk; its summary is written last.
 ///
 /// # Errors
-/// [`engine::Class::Configuration`] when the run is not there, a segment of the baseline is lost or damaged, or the model
-/// is not ordered by its key,
-/// the classes of the store and of [`map_chunk`] otherwise.
+/// [`engine::Class::Configuration`] when the run is not there, a segment of the baseline is lost or damaged,
+/// or the model is not ordered by its key, the classes of the store and of [`map_chunk`] otherwise.
 pub async fn handle(store: &Store, event: Event) -> Result<Output, Failure> {
     let run = RunRef { sync: event.sync, run: event.run };
     let summary = layout::mapped_summary(&run, event.chunk);

@@ -14,8 +14,9 @@ const MOST_TELLINGS: usize = 3;
 
 /// The jobs to load next: those of the first turn that is not collected. None when all are.
 ///
-/// Jobs that failed are told of once, as the failure of this stage; called again after that, which is how a redrive
-/// goes on, it hands them out once more, a few times in all. Jobs that left no trace at all are handed out again a few times.
+/// Jobs that failed are told of once, as the failure of this stage; called again after that, which is how a
+/// redrive goes on, it hands them out once more, a few times in all. Jobs that left no trace at all are
+/// handed out again a few times.
 ///
 /// # Errors
 /// The last failure of those jobs; [`Class::Guard`] when they keep silent; the classes of the store.

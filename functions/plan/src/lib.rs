@@ -1,13 +1,15 @@
 //! What exactly will be sent: the frozen list of jobs, and the gate after each wave of them.
 //!
-//! For wave 1 the fragments of all chunks are packed into jobs, and the guard rails are judged: a plan that goes past
-//! one is frozen like any other, and is let through when a person has released it. For a later wave the jobs of the wave before are
-//! looked at first: none may be left undone behind a run that looks well. Then the rows of that wave that are
-//! worth another pass are packed. Before a wave is let through, the allowances of the org are asked for: without
-//! them the first wave waits, and a later one is left to the next run.
+//! For wave 1 the fragments of all chunks are packed into jobs, and the guard rails are judged: a plan that
+//! goes past one is frozen like any other, and is let through when a person has released it. For a later wave
+//! the jobs of the wave before are looked at first: none may be left undone behind a run that looks well.
+//! Then the rows of that wave that are worth another pass are packed. Before a wave is let through, the
+//! allowances of the org are asked for: without them the first wave waits, and a later one is left to the
+//! next run.
 
 mod gate;
-mod rename;
+mod part;
+mod spelling;
 
 use engine::{
     Class, Failure, JobRef, RunId, RunRef, SyncName, canary,
@@ -76,10 +78,10 @@ pub struct Job {
 /// Plans a wave, or finds it planned.
 ///
 /// # Errors
-/// [`engine::Class::Guard`] when the plan goes past a guard rail and nobody has released it, or jobs of the wave before
-/// were not carried out, the class of the last of their failures when they left one; [`engine::Class::Quota`] when the load would take
-/// more than the sync may; [`engine::Class::Contention`] when another run took over or has committed; the classes of
-/// the client and of the store otherwise.
+/// [`engine::Class::Guard`] when the plan goes past a guard rail and nobody has released it, or jobs of the
+/// wave before were not carried out, the class of the last of their failures when they left one;
+/// [`engine::Class::Quota`] when the load would take more than the sync may; [`engine::Class::Contention`]
+/// when another run took over or has committed; the classes of the client and of the store otherwise.
 pub async fn handle(store: &Store, salesforce: &salesforce::Client, event: Event) -> Result<Output, Failure> {
     let run = RunRef { sync: event.sync, run: event.run };
     // Before the lease: a run that nobody began must not keep others from going.
@@ -141,11 +143,15 @@ impl Planner<'_> {
             plan::ask(&self.frozen.sync, &extracted.mapping, &chunks)?
         } else {
             let base: Base = store.require(&layout::base(run)).await?;
-            if extracted.mapping.key.fold_case {
-                rename::spare(store, run, &base.head.segments, &mut chunks).await?;
-            }
+            let mapping = &extracted.mapping;
+            let refused = if mapping.key.fold_case {
+                spelling::sift(store, run, &base.head.segments, mapping, &mut chunks).await?
+            } else {
+                Vec::new()
+            };
             self.cut_canary(&mut chunks).await?;
-            let mut plan = plan::plan(&self.frozen.sync, &extracted.mapping, &chunks)?;
+            let mut plan = plan::plan(&self.frozen.sync, mapping, &chunks)?;
+            plan.totals.samples = refused;
             let baseline = base.head.segments.iter().map(|segment| segment.rows).sum();
             let known = guard::Known { baseline, narrowed: extracted.mapping.narrowed, age: extracted.age };
             plan.guard = guard::judge(&self.frozen.sync, &plan.totals, known);
@@ -160,16 +166,10 @@ impl Planner<'_> {
         let Some(cut) = canary::cut(self.frozen.sync.load.canary.as_ref(), chunks) else { return Ok(()) };
         let (store, run) = (self.store, self.run);
         let fragments = &mut chunks[cut.chunk].fragments;
-        let whole = &fragments[cut.fragment];
-        let csv = store.bytes(&layout::fragment(run, whole, &whole.file)).await?;
-        let sent = store.bytes(&layout::fragment(run, whole, &whole.sent_file())).await?;
-        let halves = canary::split(whole, &csv, &sent, cut.rows)?;
-        for half in &halves {
-            let of = &half.fragment;
-            store.create_or_agree(&layout::fragment(run, of, &of.sent_file()), half.sent.clone()).await?;
-            store.create_or_agree(&layout::fragment(run, of, &of.file), half.csv.clone()).await?;
-        }
-        fragments.splice(cut.fragment..=cut.fragment, halves.map(|half| half.fragment));
+        let whole = part::read(store, run, &fragments[cut.fragment]).await?;
+        let [first, second] = canary::split(&whole, cut.rows)?;
+        let halves = [part::write(store, run, first).await?, part::write(store, run, second).await?];
+        fragments.splice(cut.fragment..=cut.fragment, halves);
         Ok(())
     }
 

@@ -32,8 +32,8 @@ pub struct Output {
 /// Writes the next baseline segment of a chunk.
 ///
 /// # Errors
-/// [`engine::Class::Configuration`] when the run is not there, or a segment of the baseline is lost or damaged; the classes of the store and of
-/// [`settle_chunk`] otherwise.
+/// [`engine::Class::Configuration`] when the run is not there, or a segment of the baseline is lost or
+/// damaged; the classes of the store and of [`settle_chunk`] otherwise.
 pub async fn handle(store: &Store, event: Event) -> Result<Output, Failure> {
     let run = RunRef { sync: event.sync, run: event.run };
     let place = layout::settled(&run, event.chunk);

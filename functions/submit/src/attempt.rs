@@ -53,8 +53,9 @@ impl Submission<'_> {
         }
     }
 
-    /// Decides that an attempt which nobody has begun will never be closed, which is true then: a try of this stage that
-    /// is still at work somewhere finds that out before it closes. The job ends without having been sent.
+    /// Decides that an attempt which nobody has begun will never be closed, which is true then: a try of this
+    /// stage that is still at work somewhere finds that out before it closes. The job ends without having
+    /// been sent.
     pub(crate) async fn give_up(&self, attempt: u32) -> Result<bool, Failure> {
         if self.decide(attempt, Decision::Abandon).await? == Decision::Close {
             return Ok(false);

@@ -1,11 +1,12 @@
 //! The canary: a few rows go ahead of all others, and those follow only when Salesforce has taken the few.
 
+use std::collections::BTreeMap;
+
 use crate::{
     Failure, RunId,
     config::Canary,
-    csv,
     document::{Collected, Fragment, JobEnd, Mapped, PlannedJob, Stopped},
-    segment::{Reader, Writer},
+    part::{Building, Part},
 };
 
 /// The fragment that has to be cut in two, so that the canary holds no more rows than it is to hold.
@@ -17,16 +18,6 @@ pub struct Cut {
     pub fragment: usize,
     /// Rows of the first half; the second has some too.
     pub rows: u64,
-}
-
-/// A half of a fragment.
-pub struct Half {
-    /// What it is now.
-    pub fragment: Fragment,
-    /// Its CSV.
-    pub csv: Vec<u8>,
-    /// The segment of its keys.
-    pub sent: Vec<u8>,
 }
 
 /// How many rows go ahead of `rows`. None when there is no canary, or when it would be all there is.
@@ -54,35 +45,18 @@ pub fn cut(canary: Option<&Canary>, chunks: &[Mapped]) -> Option<Cut> {
 /// Cuts a fragment in two behind so many rows. Row for row the halves are what it was.
 ///
 /// # Errors
-/// [`crate::Class::Bug`] when the CSV and the segment do not hold the rows they are said to hold.
-pub fn split(fragment: &Fragment, csv: &[u8], sent: &[u8], rows: u64) -> Result<[Half; 2], Failure> {
-    let at = csv::end_of_rows(csv, rows);
-    let (mut first, mut second) = (Writer::new(Vec::new()), Writer::new(Vec::new()));
-    let mut keys = Reader::new(sent);
-    let mut count = 0;
-    while let Some(entry) = keys.advance()? {
-        if count < rows {
-            first.push(&entry)?
-        } else {
-            second.push(&entry)?
-        }
-        count += 1;
+/// [`crate::Class::Bug`] when the fragment does not hold the rows that it is said to hold, or has no more than `rows`.
+pub fn split(whole: &Part, rows: u64) -> Result<[Part; 2], Failure> {
+    let (mut first, mut second) = (Building::new(), Building::new());
+    whole.each(|row, entry| {
+        let half = if first.rows() < rows { &mut first } else { &mut second };
+        half.push(row, entry)
+    })?;
+    if second.rows() == 0 {
+        let Fragment { file, rows: all, .. } = &whole.fragment;
+        return Err(Failure::bug(format!("`{file}` holds {all} rows, and is cut behind {rows}")));
     }
-    if at.is_none() || count != fragment.rows || rows >= count {
-        let file = &fragment.file;
-        return Err(Failure::bug(format!("`{file}` holds {count} rows, and is cut behind {rows}")));
-    }
-    let (head, tail) = csv.split_at(at.unwrap_or_default());
-    Ok([
-        half(fragment, 1, rows, head, first.finish()?.0),
-        half(fragment, 2, count - rows, tail, second.finish()?.0),
-    ])
-}
-
-fn half(of: &Fragment, number: u8, rows: u64, csv: &[u8], sent: Vec<u8>) -> Half {
-    let file = format!("{}-half-{number}.csv", of.file.trim_end_matches(".csv"));
-    let fragment = Fragment { file, rows, bytes: csv.len() as u64, ..of.clone() };
-    Half { fragment, csv: csv.to_vec(), sent }
+    Ok([first.finish(&whole.fragment, "half-1")?, second.finish(&whole.fragment, "half-2")?])
 }
 
 /// Whether the canary keeps the others from being sent: more of its rows than allowed were refused. None as long as it
@@ -93,16 +67,19 @@ pub fn judge<'a>(
     canary: Option<&Canary>,
     jobs: impl IntoIterator<Item = (&'a PlannedJob, Option<&'a Collected>)>,
 ) -> Option<Stopped> {
-    let (mut sent, mut refused, mut codes) = (0, 0, std::collections::BTreeMap::<&str, u64>::new());
+    let (mut sent, mut refused, mut state) = (0, 0, "");
+    let mut codes = BTreeMap::<&str, u64>::new();
     for (_, collected) in jobs.into_iter().filter(|(job, _)| job.canary) {
         let collected = collected.filter(|collected| collected.state != JobEnd::GIVEN_UP)?;
         sent += collected.sent;
+        state = &collected.state;
         refused += collected.sent - collected.accepted() - collected.again.rows();
         for (code, rows) in &collected.rejected {
             *codes.entry(code).or_default() += rows;
         }
     }
-    let code = codes.into_iter().max_by_key(|(_, rows)| *rows).map_or("", |(code, _)| code);
+    // Where no row was rejected, the others were not looked at: the state of their job is all there is to say.
+    let code = codes.into_iter().max_by_key(|(_, rows)| *rows).map_or(state, |(code, _)| code);
     let too_many = sent > 0 && refused > canary?.max_rejected.of(sent);
     too_many.then(|| Stopped { run: run.clone(), code: code.to_owned(), rows: refused, canary: Some(sent) })
 }
@@ -112,7 +89,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{Fingerprint, config::Share, segment::Entry};
+    use crate::{
+        Fingerprint,
+        config::{Api, Share},
+        csv,
+        segment::{Entry, Reader, Writer},
+    };
 
     fn fragment(rows: u64, bytes: usize) -> Fragment {
         Fragment {
@@ -147,15 +129,15 @@ mod tests {
                 sent.push(&Entry { key: &key, accepted: Some(Fingerprint(7)), id: None, refused: None }).unwrap();
             }
             let (sent, rows) = (sent.finish().unwrap().0, 1 + at.index(cells.len() - 1));
-            let whole = fragment(cells.len() as u64, csv.len());
-            let [first, second] = split(&whole, &csv, &sent, rows as u64).unwrap();
-            prop_assert_eq!([first.csv.clone(), second.csv.clone()].concat(), csv.clone());
+            let whole = Part { fragment: fragment(cells.len() as u64, csv.len()), csv, sent };
+            let [first, second] = split(&whole, rows as u64).unwrap();
+            prop_assert_eq!([first.csv.clone(), second.csv.clone()].concat(), whole.csv.clone());
             let next = format!("{rows:03},");
             prop_assert!(second.csv.starts_with(next.as_bytes()));
-            prop_assert_eq!([keys(&first.sent), keys(&second.sent)].concat(), keys(&sent));
+            prop_assert_eq!([keys(&first.sent), keys(&second.sent)].concat(), keys(&whole.sent));
             prop_assert_eq!((first.fragment.rows, first.fragment.file.as_str()), (rows as u64, "upsert-000-half-1.csv"));
             prop_assert_eq!(second.fragment.rows, (cells.len() - rows) as u64);
-            prop_assert_eq!(first.fragment.bytes + second.fragment.bytes, csv.len() as u64);
+            prop_assert_eq!(first.fragment.bytes + second.fragment.bytes, whole.csv.len() as u64);
         }
     }
 
@@ -166,8 +148,45 @@ mod tests {
         sent.push(&Entry { key: "1", accepted: None, id: None, refused: None }).unwrap();
         let sent = sent.finish().unwrap().0;
         for (rows, at) in [(1, 1), (2, 1), (1, 2)] {
-            assert!(split(&fragment(rows, csv.len()), &csv, &sent, at).is_err());
+            let whole = Part { fragment: fragment(rows, csv.len()), csv: csv.clone(), sent: sent.clone() };
+            assert!(split(&whole, at).is_err());
         }
+    }
+
+    #[test]
+    fn a_stopped_canary_says_why() {
+        let run: RunId = "20260101T000000Z".parse().unwrap();
+        let canary = Canary { rows: Share::Count(10), max_rejected: Share::Percent(10) };
+        let job = PlannedJob {
+            api: Api::Bulk,
+            turn: 0,
+            canary: true,
+            removes: false,
+            fragments: Vec::new(),
+            rows: 10,
+            bytes: 1,
+        };
+        let ended = |state: &str, unprocessed, rejected: &[(&str, u64)]| Collected {
+            state: state.to_owned(),
+            sent: 10,
+            created: 10 - unprocessed - rejected.iter().map(|(_, rows)| rows).sum::<u64>(),
+            unprocessed,
+            rejected: rejected.iter().map(|(code, rows)| ((*code).to_owned(), *rows)).collect(),
+            ..Collected::default()
+        };
+        for (collected, expected) in [
+            (ended("JobComplete", 0, &[]), None),
+            (ended("JobComplete", 0, &[("A", 1)]), None),
+            (ended("JobComplete", 0, &[("A", 2), ("B", 1)]), Some(("A", 3))),
+            (ended("Failed", 10, &[]), Some(("Failed", 10))),
+            (ended("Aborted", 9, &[("A", 1)]), Some(("A", 10))),
+            (ended(JobEnd::GIVEN_UP, 10, &[]), None),
+        ] {
+            let stopped = judge(&run, Some(&canary), [(&job, Some(&collected))]);
+            let found = stopped.as_ref().map(|stopped| (stopped.code.as_str(), stopped.rows));
+            assert_eq!(found, expected);
+        }
+        assert!(judge(&run, Some(&canary), [(&job, None)]).is_none());
     }
 
     #[test]

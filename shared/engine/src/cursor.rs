@@ -86,8 +86,8 @@ pub fn lower_bound(watermark: &Watermark, overlap: u32) -> Result<String, Failur
 
 /// The watermark to commit with a run that started from `head`.
 ///
-/// It moves only when every row that was read is settled. Otherwise it stays, and those rows are read again; when it did
-/// not hold any more, there is none until a run that read everything has settled everything.
+/// It moves only when every row that was read is settled. Otherwise it stays, and those rows are read again;
+/// when it did not hold any more, there is none until a run that read everything has settled everything.
 #[must_use]
 pub fn next(head: &Head, extracted: &Extracted, settled: bool) -> Option<Watermark> {
     let used = head.cursor.clone().filter(|_| extracted.mapping.narrowed);
@@ -97,8 +97,8 @@ pub fn next(head: &Head, extracted: &Extracted, settled: bool) -> Option<Waterma
     }
 }
 
-/// Whether no row of the run has to be read again: each was accepted, is unchanged, is held, or is invalid for as long as
-/// it does not change itself.
+/// Whether no row of the run has to be read again: each was accepted, is unchanged, is held, or is invalid
+/// for as long as it does not change itself.
 #[must_use]
 pub fn is_settled(report: &Report) -> bool {
     let counts = &report.counts;

@@ -223,7 +223,7 @@ pub struct Lease {
 pub struct Stopped {
     /// The run that found it.
     pub run: RunId,
-    /// The code of the most rows.
+    /// The code of the most rows; of a canary of which none was rejected, the state that its job ended in.
     pub code: String,
     /// Rows refused for such codes.
     pub rows: u64,
@@ -323,6 +323,9 @@ pub struct Mapped {
     pub added: u64,
     /// Rows accepted before with other content.
     pub changed: u64,
+    /// Rows to be sent whose keys have letters, and so may have another spelling.
+    #[serde(default)]
+    pub cased: u64,
     /// Keys of the baseline that the model no longer holds.
     pub removed: u64,
     /// Those of them whose records are to be removed: rows to send, which are no rows of the model.
@@ -331,7 +334,7 @@ pub struct Mapped {
     /// Those of them whose removal Salesforce refused before.
     #[serde(default)]
     pub removals_held: u64,
-    /// Those of them that are another spelling of a key that stays: only forgotten.
+    /// Those of them that are another spelling of a key that stays: their records are not removed.
     #[serde(default)]
     pub renamed: u64,
     /// Why rows and removals are held, by the code they were refused with.
@@ -433,7 +436,8 @@ pub struct Plan {
     /// What loading them will take of the org's allowances.
     #[serde(default)]
     pub prediction: Prediction,
-    /// The counts of all chunks together (without fragments and samples); all zero after the first wave.
+    /// The counts of all chunks together, without fragments, and with samples only of rows that Plan itself
+    /// refused; all zero after the first wave.
     pub totals: Mapped,
     /// What the guard rails say of the first wave.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -733,6 +737,12 @@ impl Examples {
         add(&mut self.added, &next.added);
         add(&mut self.changed, &next.changed);
         add(&mut self.removed, &next.removed);
+    }
+
+    /// Drops the key of a row that is not sent after all.
+    pub(crate) fn forget(&mut self, key: &str) {
+        self.added.retain(|added| added != key);
+        self.changed.retain(|changed| changed != key);
     }
 }
 

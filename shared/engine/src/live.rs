@@ -11,6 +11,7 @@ use crate::{
     Failure,
     collections::NULL,
     config::Operation,
+    fold,
     mapping::{Assignment, Conversion, Header, Mapping},
     outcome::Verdict,
     records::{Csv, push_number},
@@ -221,7 +222,10 @@ fn comparable(mapping: &Mapping, key: &str) -> String {
             out
         }
         Conversion::RecordId => without_checksum(key).unwrap_or(key).to_owned(),
-        _ if mapping.key.fold_case => key.to_lowercase(),
+        _ if mapping.key.fold_case => {
+            fold::push(&mut out, key);
+            out
+        }
         _ => key.to_owned(),
     }
 }

@@ -23,7 +23,7 @@
 //! | code | the row |
 //! | --- | --- |
 //! | `null_key` | has a key that is NULL or empty |
-//! | `duplicate_key` | has the key of another row |
+//! | `duplicate_key` | has the key of another row, or ([`crate::spelling`]) another spelling of it |
 //! | `key_too_long` | has a key of more than 255 characters, the most an external id holds |
 //! | `key_not_canonical` | has a key that the external id field would store in another spelling |
 //! | `id_not_18` | has a Salesforce id of 15 characters as its key, where the 18-character form is wanted |
@@ -42,6 +42,7 @@ use crate::{
     csv,
     document::{Chunk, Examples, Fragment, HeldFor, Mapped, Sample},
     fingerprint::Fingerprints,
+    fold,
     held::Releases,
     mapping::{Assignment, KeyRule, Mapping, Removal, Source},
     partition::{Row, Rows},
@@ -58,6 +59,9 @@ pub const GROUPS: u32 = 8;
 /// Most bytes of a fragment of one group: all together hold twice what a single one may.
 pub const GROUP_BYTES: usize = 2 * 1024 * 1024;
 
+/// The header of a listing of invalid rows.
+pub(crate) const INVALID_HEADER: &str = "key,code,field,reason\n";
+
 /// Most samples of invalid rows in a summary.
 pub const SAMPLES: usize = 20;
 
@@ -67,7 +71,7 @@ pub const SAMPLES: usize = 20;
 /// | --- | --- |
 /// | `upsert-000.csv` | rows to send, without a header; named by the operation |
 /// | `upsert-000.sent.zst` | their keys, with the fingerprint as `accepted`, and the id if it is known |
-/// | `invalid-000.csv` | `key,code,field,reason` of each row refused by us |
+/// | `invalid-000.csv` | `key,code,field,reason` of each row refused by us; Plan may add others |
 /// | `held-000.csv` | `key,code,fields,first,last,tries` of each row that Salesforce refused before, with the same content |
 /// | `mended-000.zst` | of each row that was refused and is now as it was accepted: its key, and what was accepted |
 /// | `removed-000.zst` | the baseline entries that no row has, and that go without a call |
@@ -495,7 +499,7 @@ impl<'a> Output<'a> {
             limit,
             removed: Keys::new("removed"),
             mended: Keys::new("mended"),
-            invalid: Listing::new("invalid", "key,code,field,reason\n"),
+            invalid: Listing::new("invalid", INVALID_HEADER),
             held: Listing::new("held", "key,code,fields,first,last,tries\n"),
             releases,
         }
@@ -561,12 +565,13 @@ impl<'a> Output<'a> {
 
     /// Counts a row that is sent.
     fn count(&mut self, row: &Pending, accepted_before: bool) {
-        let Mapped { added, changed, examples, .. } = &mut self.mapped;
+        let Mapped { added, changed, cased, examples, .. } = &mut self.mapped;
         let (rows, keys) = match accepted_before {
             false => (added, &mut examples.added),
             true => (changed, &mut examples.changed),
         };
         *rows += 1;
+        *cased += u64::from(fold::has_case(&row.key));
         if keys.len() < Examples::MOST {
             keys.push(row.key.clone());
         }

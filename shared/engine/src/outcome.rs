@@ -18,6 +18,7 @@ use crate::{
     config::Operation,
     contract::ColumnKind,
     document::{Again, Collected, Found, Fragment, Sample},
+    fold,
     map::PIECE_BYTES,
     mapping::KeyRule,
     records::{Csv, push_number},
@@ -833,7 +834,7 @@ impl Form {
         match self {
             Self::Exact => return xxh3_64(key.as_bytes()),
             Self::RecordId => return xxh3_64(without_checksum(key).unwrap_or(key).as_bytes()),
-            Self::Folded => scratch.extend(key.chars().flat_map(char::to_lowercase)),
+            Self::Folded => return fold::hash(key, scratch),
             Self::Number if push_number(scratch, key).is_some() => {}
             Self::Number => scratch.push_str(key),
         }

@@ -131,6 +131,7 @@ pub fn total(chunks: &[Mapped]) -> Mapped {
         }
         totals.added += chunk.added;
         totals.changed += chunk.changed;
+        totals.cased += chunk.cased;
         totals.removed += chunk.removed;
         totals.removing += chunk.removing;
         totals.removals_held += chunk.removals_held;
@@ -239,10 +240,10 @@ impl Room {
     }
 }
 
-/// Fills one job of a group after the other: with the order given, no other split has fewer jobs. The jobs of one
-/// group lock the same parents, so each has a turn of its own; those of rows without a group run side by side. Removals come
-/// last: when a job before them shows that something is wrong, nothing is gone yet. The canary has jobs of its own, which
-/// come before all.
+/// Fills one job of a group after the other: with the order given, no other split has fewer jobs. The jobs of
+/// one group lock the same parents, so each has a turn of its own; those of rows without a group run side by
+/// side. Removals come last: when a job before them shows that something is wrong, nothing is gone yet. The
+/// canary has jobs of its own, which come before all.
 fn pack<'a>(room: Room, fragments: impl Iterator<Item = &'a Fragment>) -> Result<Vec<PlannedJob>, Failure> {
     let (mut canary, mut ahead): (Vec<PlannedJob>, _) = (Vec::new(), room.ahead);
     let mut groups: BTreeMap<(bool, u32), Vec<PlannedJob>> = BTreeMap::new();

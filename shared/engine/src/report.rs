@@ -202,8 +202,8 @@ pub enum Verdict {
     Failed,
 }
 
-/// What became of every row. `read = unchanged + held + invalid + sent - removing + asked`, and unless the run stopped at
-/// the plan `sent = created + updated + gone + rejected + unprocessed + missing`.
+/// What became of every row. `read = unchanged + held + invalid + sent - removing + asked`, and unless the
+/// run stopped at the plan `sent = created + updated + gone + rejected + unprocessed + missing`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Rows of the model.
@@ -539,10 +539,12 @@ impl Report {
             Some(canary) => {
                 page.title("THE CANARY");
                 let of = thousands(canary);
-                page.wrapped(
-                    "  ",
-                    &format!("{rows} of {of} rows were refused, most with {code}: {meaning}."),
-                );
+                let why = if taxonomy::is_code(&stopped.code) {
+                    format!("were refused, most with {code}: {meaning}")
+                } else {
+                    format!("were not taken: their job ended as `{code}`")
+                };
+                page.wrapped("  ", &format!("{rows} of {of} rows {why}."));
                 page.wrapped("  ", "`load.canary.max_rejected` allows fewer, so the rest was not sent.");
             }
             None => {

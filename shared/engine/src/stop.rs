@@ -1,7 +1,7 @@
 //! When a sync stands still until a person has looked.
 //!
-//! A right or a setting that is missing refuses the same rows in every run. A few such rows are told and sent again; when
-//! they are many, going on would only spend the org's allowances.
+//! A right or a setting that is missing refuses the same rows in every run. A few such rows are told and sent
+//! again; when they are many, going on would only spend the org's allowances.
 
 use std::collections::BTreeMap;
 

@@ -237,7 +237,8 @@ const fn class_sentence(class: RowClass) -> &'static str {
     }
 }
 
-fn is_code(text: &str) -> bool {
+/// Is written like a code of Salesforce.
+pub(crate) fn is_code(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 64
         && text.bytes().all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_'))

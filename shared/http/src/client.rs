@@ -60,8 +60,9 @@ impl Http {
     /// (420, 429, 5xx). The last answer is returned whatever its status.
     ///
     /// # Errors
-    /// `Transient` if there is no answer, or none is expected because the host has failed too often; `Configuration` if the host's certificate is refused or the
-    /// address is plain `http` to another machine; the failure of a streamed body as it is.
+    /// `Transient` if there is no answer, or none is expected because the host has failed too often;
+    /// `Configuration` if the host's certificate is refused or the address is plain `http` to another
+    /// machine; the failure of a streamed body as it is.
     pub async fn send(&self, mut request: Request) -> Result<Response, Failure> {
         permitted(&request.url)?;
         let host = request.url.origin().ascii_serialization();

@@ -99,8 +99,8 @@ async fn as_written(store: &Store, segment: &SegmentRef) -> Result<State, Failur
     Ok(if whole { State::Whole } else { State::Damaged })
 }
 
-/// Whether a run of the sync must have committed: it left a report, or a segment with entries. Asked only where there is
-/// no head, so before the first commit there is next to nothing to look through.
+/// Whether a run of the sync must have committed: it left a report, or a segment with entries. Asked only
+/// where there is no head, so before the first commit there is next to nothing to look through.
 ///
 /// A run that sent rows and did not commit them leaves such a segment too; but it is settled before another begins.
 async fn has_committed(store: &Store, sync: &SyncName) -> Result<bool, Failure> {

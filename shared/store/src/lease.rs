@@ -110,8 +110,8 @@ pub async fn release_failed(store: &Store, run: &RunRef) -> Result<(), Failure> 
     .await
 }
 
-/// Gives the lease of a plan or a rebuild that ended back, when it holds it. It has tried nothing out: a sync that stands
-/// still goes on standing still.
+/// Gives the lease of a plan or a rebuild that ended back, when it holds it. It has tried nothing out: a sync
+/// that stands still goes on standing still.
 ///
 /// # Errors
 /// The classes of the store.

@@ -62,8 +62,8 @@ impl World {
         Self::in_folder(folder, snowflake, org, scale_factor).await
     }
 
-    /// As [`World::scaled`], for worlds that come and go by the hundred: with a bucket in memory where the machine has a
-    /// place for that, because making and deleting files on a disk would be half of their work.
+    /// As [`World::scaled`], for worlds that come and go by the hundred: with a bucket in memory where the
+    /// machine has a place for that, because making and deleting files on a disk would be half of their work.
     pub async fn in_memory(snowflake: Config, org: OrgConfig, scale_factor: f64) -> Self {
         let memory = Path::new("/dev/shm");
         let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };

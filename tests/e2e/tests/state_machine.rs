@@ -156,8 +156,8 @@ fn without_volatile(document: Value) -> Value {
     }
 }
 
-/// `version` is the ETag of the head that a run starts from, `limits` what was left of the allowances, `polls` how often
-/// a job was asked for.
+/// `version` is the ETag of the head that a run starts from, `limits` what was left of the allowances,
+/// `polls` how often a job was asked for.
 const VOLATILE: [&str; 8] =
     ["api_calls", "at", "expires", "finished", "limits", "polls", "started_by", "version"];
 

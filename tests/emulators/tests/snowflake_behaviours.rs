@@ -1,5 +1,5 @@
-//! What the Snowflake stand-in does beyond the documented exchanges: whom it trusts, when it makes a client wait, what a
-//! session keeps, every kind of value, files in S3, and faults.
+//! What the Snowflake stand-in does beyond the documented exchanges: whom it trusts, when it makes a client
+//! wait, what a session keeps, every kind of value, files in S3, and faults.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
