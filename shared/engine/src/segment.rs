@@ -789,7 +789,7 @@ impl Row {
             for (letter, group) in self.checksum.iter_mut().zip(self.id.as_bytes().chunks(5)).skip(same) {
                 *letter = checksum_letter(group)?;
             }
-            self.id.push_str(std::str::from_utf8(&self.checksum).ok()?);
+            self.checksum.iter().for_each(|letter| self.id.push(char::from(*letter)));
         }
         Some(())
     }
@@ -847,6 +847,15 @@ impl Cursor {
 
     #[inline]
     fn number(&mut self, text: &[u8]) -> Option<usize> {
+        // Nearly all are of one byte.
+        if let Some(byte @ 0..0x80) = text.get(self.at).filter(|_| self.at < self.end) {
+            self.at += 1;
+            return Some(usize::from(*byte));
+        }
+        self.long_number(text)
+    }
+
+    fn long_number(&mut self, text: &[u8]) -> Option<usize> {
         let mut number = 0;
         for shift in (0..=28).step_by(7) {
             let byte = self.take(text, 1)?[0];

@@ -3,6 +3,8 @@
 //! What is written here is what [`super::write`] writes; what needs a closer look, a refusal above all, is
 //! left to it. A test holds both against each other.
 
+use wide::u8x16;
+
 use crate::{contract::ColumnKind as Kind, csv, mapping::Conversion};
 
 use super::{date_text, date_time_text};
@@ -151,20 +153,19 @@ fn decimal(room: usize, scale: usize, tail: &[u8], length: usize, out: &mut Vec<
 #[inline]
 fn point(tail: &[u8], length: usize) -> Option<usize> {
     let bytes = tail.first_chunk::<16>().filter(|_| (1..=16).contains(&length))?;
-    let others = others(u128::from_le_bytes(*bytes)) & (u128::MAX >> (128 - 8 * length));
+    let others = others(*bytes) & ((1 << length) - 1);
     if others == 0 {
         return Some(length);
     }
-    let at = others.trailing_zeros() as usize / 8;
+    let at = others.trailing_zeros() as usize;
     (others & (others - 1) == 0 && bytes[at] == b'.').then_some(at)
 }
 
-/// The high bit of every byte that is no digit.
+/// A bit for every byte that is no digit.
 #[inline]
-const fn others(bytes: u128) -> u128 {
-    const ONES: u128 = u128::MAX / 255;
-    let digits = bytes ^ (ONES * b'0' as u128);
-    (((digits & (ONES * 0x7f)) + ONES * 0x76) | digits) & (ONES * 0x80)
+fn others(bytes: [u8; 16]) -> u32 {
+    let digits = u8x16::new(bytes) ^ u8x16::splat(b'0');
+    !digits.min(u8x16::splat(9)).simd_eq(digits).to_bitmask()
 }
 
 /// The days of a date column.
@@ -176,7 +177,7 @@ fn day(tail: &[u8], length: usize) -> Option<i64> {
 
 /// The milliseconds of a timestamp column, not before 1970.
 fn instant(has_zone: bool, tail: &[u8], length: usize) -> Option<i64> {
-    let (seconds, end) = number(tail, 0)?;
+    let (seconds, end) = ten_digits(tail).map_or_else(|| number(tail, 0), |seconds| Some((seconds, 10)))?;
     let (millis, end) = if tail.get(end) == Some(&b'.') { fraction(tail, end + 1)? } else { (0, end) };
     let is_whole = end == length || (has_zone && is_offset(tail, end, length));
     is_whole.then_some(seconds * 1000 + millis)
@@ -186,6 +187,15 @@ fn instant(has_zone: bool, tail: &[u8], length: usize) -> Option<i64> {
 fn is_offset(tail: &[u8], at: usize, length: usize) -> bool {
     let offset = if tail.get(at) == Some(&b' ') { number(tail, at + 1) } else { None };
     offset.is_some_and(|(minutes, end)| minutes <= 2880 && end == length)
+}
+
+/// A number of just ten digits, as the seconds of a present time are.
+#[inline]
+fn ten_digits(tail: &[u8]) -> Option<i64> {
+    let bytes = tail.first_chunk::<16>().filter(|bytes| others(**bytes) & 0x7ff == 0x400)?;
+    let [tens, ones] = [bytes[8], bytes[9]];
+    let eight = eight_digits(u64::from_le_bytes(*bytes.first_chunk()?) ^ (u64::MAX / 255 * u64::from(b'0')));
+    Some(eight as i64 * 100 + i64::from(tens - b'0') * 10 + i64::from(ones - b'0'))
 }
 
 /// A number of 1 to 15 digits, and where it ends.
@@ -220,10 +230,14 @@ fn digits(tail: &[u8], at: usize) -> Option<(u64, usize)> {
     let digits = bytes ^ (ONES * u64::from(b'0'));
     let others = (((digits & (ONES * 0x7f)) + ONES * 0x76) | digits) & (ONES * 0x80);
     let count = others.trailing_zeros() / 8;
-    // Moved to the end, so that zeros stand in front. Then neighbours become one number, three times.
-    let digits = digits.checked_shl(64 - 8 * count).unwrap_or_default();
+    // Moved to the end, so that zeros stand in front.
+    Some((eight_digits(digits.checked_shl(64 - 8 * count).unwrap_or_default()), count as usize))
+}
+
+/// The number that eight digits are, each a byte from 0 to 9: neighbours become one number, three times.
+#[inline]
+fn eight_digits(digits: u64) -> u64 {
     let pairs = (digits.wrapping_mul(10) + (digits >> 8)) & (u64::MAX / 0x101);
     let fours = (pairs.wrapping_mul(100) + (pairs >> 16)) & (u64::MAX / 0x1_0001);
-    let all = (fours.wrapping_mul(10_000) + (fours >> 32)) & u64::from(u32::MAX);
-    Some((all, count as usize))
+    (fours.wrapping_mul(10_000) + (fours >> 32)) & u64::from(u32::MAX)
 }
