@@ -472,3 +472,39 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+    /// What a cell holds is found for many blocks at once: a mark must not stray into another cell, nor get lost.
+    #[test]
+    fn every_cell_of_many_rows_is_written_as_if_it_stood_alone(
+        rows in prop::collection::vec([wide(), wide(), wide()], 1..60),
+        blank in prop_oneof![Just(""), Just(" ")],
+    ) {
+        let row = |cells: &[(String, u64); 3]| {
+            let cells = cells.each_ref().map(|(text, style)| encoded(text, style & (style >> 32)));
+            format!("[{}]", cells.join(&format!(",{blank}")))
+        };
+        let text = format!("[{}]", rows.iter().map(row).collect::<Vec<_>>().join(","));
+        let mut read = Rows::new(text.as_bytes());
+        for cells in &rows {
+            let row = read.next().unwrap().unwrap();
+            for (index, (text, _)) in cells.iter().enumerate() {
+                let mut assignment = assignment(Text, Conversion::Text { max_chars: 0 }, WhenNull::Keep);
+                let (mut short, mut long) = (Vec::new(), Vec::new());
+                let expected = write(&assignment, Some(text), &mut long);
+                assignment.source = Source::Column { index, kind: Text, scale: None };
+                prop_assert_eq!(Cells::of(&assignment).write(&row, &mut short).map(drop), expected);
+                prop_assert_eq!(&short, &long, "{:?}", text);
+            }
+        }
+        prop_assert!(read.next().unwrap().is_none());
+    }
+}
+
+/// Texts of up to some blocks, most of them with nothing special but at one place.
+fn wide() -> impl Strategy<Value = (String, u64)> {
+    let filled = (0_usize..200, hostile(), 0_usize..200)
+        .prop_map(|(before, text, after)| ["x".repeat(before), text, "y".repeat(after)].concat());
+    (prop_oneof![hostile(), filled], any::<u64>())
+}
