@@ -3,6 +3,7 @@
 //! Every byte is looked at once, sixteen in one instruction. A batch of blocks is looked at before its strings are
 //! asked for, so that finding one does not wait for the one before: after that a cell is a matter of a few bits.
 
+use pulp::{Arch, Simd, WithSimd};
 use wide::u8x16;
 
 use super::{Form, Span};
@@ -34,6 +35,23 @@ pub(super) struct Index {
     escaped: bool,
     /// All ones when the next block begins within a string, else zero.
     inside: u64,
+    /// What the processor can do.
+    arch: Arch,
+}
+
+/// The next batch, looked at with all that the processor can do: whatever is called from there has to be inlined.
+struct Look<'a> {
+    index: &'a mut Index,
+    text: &'a [u8],
+}
+
+impl WithSimd for Look<'_> {
+    type Output = Option<()>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Self::Output {
+        self.index.look(self.text)
+    }
 }
 
 /// What is asked of every block.
@@ -62,7 +80,7 @@ const BACKSLASHES: u8 = 4;
 impl Index {
     pub(super) fn new() -> Self {
         let (quotes, held) = (Box::new([0; MOST]), Box::new([0; MOST / 2 + 1]));
-        Self { quotes, used: 0, found: 0, held, next: 0, escaped: false, inside: 0 }
+        Self { quotes, used: 0, found: 0, held, next: 0, escaped: false, inside: 0, arch: Arch::new() }
     }
 
     /// Forgets everything: the strings are those from `at` on, which is in none.
@@ -87,12 +105,12 @@ impl Index {
                 }
                 spans.push(span);
             }
-            self.look(text)?;
+            self.arch.dispatch(Look { index: self, text })?;
         }
     }
 
     /// Looks at the next batch; none at the end of the text.
-    #[inline(never)]
+    #[inline(always)]
     fn look(&mut self, text: &[u8]) -> Option<()> {
         let rest = text.get(self.next..).filter(|rest| !rest.is_empty())?;
         // At most the beginning of a string is left, and what the string holds so far.
@@ -114,7 +132,7 @@ impl Index {
     }
 
     /// Takes down the next block.
-    #[inline]
+    #[inline(always)]
     fn add(&mut self, block: &[u8; BLOCK]) {
         let Seen { mut quotes, special, any_backslash } = Seen::of(block);
         let (mut backslashes, mut escapes) = (0, 0);
@@ -136,7 +154,7 @@ impl Index {
         self.next += BLOCK;
     }
 
-    #[inline]
+    #[inline(always)]
     fn add_quotes(&mut self, mut quotes: u64) {
         let base = self.next as u32;
         let count = quotes.count_ones() as usize;
@@ -154,7 +172,7 @@ impl Index {
     }
 
     /// Adds what stands in the strings of a block, one string after the other.
-    #[inline]
+    #[inline(always)]
     fn hold(&mut self, marks: &Marks, mut special: u64) {
         while special != 0 {
             let first = special & special.wrapping_neg();
@@ -171,7 +189,7 @@ impl Index {
 }
 
 impl Seen {
-    #[inline]
+    #[inline(always)]
     fn of(block: &[u8; BLOCK]) -> Self {
         let mut seen = Self { quotes: 0, special: 0, any_backslash: false };
         let mut any = u8x16::splat(0);
@@ -190,19 +208,19 @@ impl Seen {
 }
 
 /// A bit for each byte of a block for which `found` gives ones.
-#[inline]
+#[inline(always)]
 fn mask(block: &[u8; BLOCK], found: impl Fn(u8x16) -> u8x16) -> u64 {
     let parts = block.as_chunks::<16>().0.iter().enumerate();
     parts.fold(0, |mask, (part, bytes)| mask | bits(found(u8x16::new(*bytes)), part))
 }
 
-#[inline]
+#[inline(always)]
 fn bits(mask: u8x16, part: usize) -> u64 {
     u64::from(mask.to_bitmask()) << (16 * part)
 }
 
 /// The form of a string that holds these. A table, because which it is cannot be foreseen.
-#[inline]
+#[inline(always)]
 const fn form(held: u8) -> Form {
     use Form::{Clean, Commas, Escaped, Plain, Quotes};
     const FORMS: [Form; 8] = [Clean, Commas, Plain, Plain, Quotes, Quotes, Escaped, Escaped];
@@ -210,7 +228,7 @@ const fn form(held: u8) -> Form {
 }
 
 /// From every other quote to the one before the next: what is within strings, when the first one begins one.
-#[inline]
+#[inline(always)]
 const fn ends_between(quotes: u64) -> u64 {
     let mut inside = quotes;
     inside ^= inside << 1;
@@ -223,7 +241,7 @@ const fn ends_between(quotes: u64) -> u64 {
 
 /// The bytes that a backslash stands before which is not escaped itself. Of a run of backslashes every other
 /// one escapes; adding up finds the ends of all runs at once, as in <https://arxiv.org/abs/1902.08318>.
-#[inline]
+#[inline(always)]
 fn escaped(backslashes: u64, carried: &mut bool) -> u64 {
     const ODD: u64 = 0xaaaa_aaaa_aaaa_aaaa;
     let first = u64::from(*carried);
