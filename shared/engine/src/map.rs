@@ -120,8 +120,6 @@ struct Mapper<'a, B, I> {
     width: usize,
     fingerprints: Fingerprints,
     baseline: Baseline<'a, B, I>,
-    /// No key has been read.
-    is_first: bool,
     pending: Pending,
     output: Output<'a>,
 }
@@ -164,7 +162,6 @@ impl<'a, B: Read, I: Iterator<Item = Result<B, Failure>>> Mapper<'a, B, I> {
             width: columns.chain([mapping.key.column]).max().unwrap_or_default() + 1,
             fingerprints: Fingerprints::under(&csv::header(mapping)),
             baseline: Baseline::new(mapping, chunk, baseline)?,
-            is_first: true,
             pending: Pending::default(),
             output: Output::new(mapping, chunk, releases, emit),
         })
@@ -195,8 +192,8 @@ impl<'a, B: Read, I: Iterator<Item = Result<B, Failure>>> Mapper<'a, B, I> {
     fn begin(&mut self, key: &str, row: &Row<'_>) -> Result<(), Failure> {
         let pending = &mut self.pending;
         pending.elsewhere = false;
-        // Keys ascend: the first one is the least, and the last is looked at in the end.
-        if mem::take(&mut self.is_first) {
+        // Keys ascend: the first one is the least, and the last is looked at in the end. No key is empty.
+        if pending.key.is_empty() {
             let Chunk { from_key, previous_key, .. } = self.chunk;
             if [from_key, previous_key].into_iter().flatten().any(|border| key < border.as_str()) {
                 return Err(unordered());

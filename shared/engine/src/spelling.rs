@@ -311,10 +311,10 @@ impl Pass {
         while let Some(entry) = baseline.advance()? {
             let mut stays = true;
             for gone in &mut gone {
-                while gone.current().is_some_and(|gone| gone.key < entry.key) {
+                while gone.key().is_some_and(|gone| gone < entry.key) {
                     gone.step()?;
                 }
-                stays &= gone.current().is_none_or(|gone| gone.key != entry.key);
+                stays &= gone.key() != Some(entry.key);
             }
             if let Some(name) = self.name(entry.key).filter(|_| stays) {
                 self.meets(name, true);

@@ -124,18 +124,13 @@ impl<'a> Cells<'a> {
     #[inline(never)]
     fn write_other(&self, row: &Row<'_>, out: &mut Vec<u8>) -> Result<Effect, Fault> {
         match row.raw(self.index) {
-            Raw::Clean(text) if self.way.is_listed() && is_listed(&self.assignment.conversion, text) => {
-                out.extend_from_slice(text);
+            Raw::Null | Raw::Clean(b"") => {
+                let Assignment { when_null, header, .. } = self.assignment;
+                return null(*when_null, out).map_err(|refusal| refusal.of(header));
             }
+            Raw::Clean(text) if is_listed(&self.assignment.conversion, text) => out.extend_from_slice(text),
             Raw::Commas(text) if self.way.quotes(text) => csv::quoted_as_is(out, text),
             Raw::Quotes(text) if self.way.quotes(text) => csv::quoted_escaped(out, text),
-            Raw::Null | Raw::Clean(b"") if self.assignment.when_null == WhenNull::Keep => {
-                return Ok(Effect::Keep);
-            }
-            Raw::Null | Raw::Clean(b"") if self.assignment.when_null == WhenNull::Clear => {
-                out.extend_from_slice(NULL.as_bytes());
-                return Ok(Effect::Clear);
-            }
             _ => return self.write_long(row, out),
         }
         Ok(Effect::Set)
@@ -172,11 +167,11 @@ pub fn write(assignment: &Assignment, cell: Option<&str>, out: &mut Vec<u8>) -> 
     let start = out.len();
     let written = match cell.filter(|text| !text.is_empty()) {
         Some(text) => convert(kind, &assignment.conversion, text, out),
-        None => null(assignment.when_null, out),
+        None => null(assignment.when_null, out).map(drop),
     };
-    written.map_err(|Refusal { code, reason }| {
+    written.map_err(|refusal| {
         out.truncate(start);
-        Fault { code, field: assignment.header.clone(), reason }
+        refusal.of(&assignment.header)
     })
 }
 
@@ -185,24 +180,20 @@ pub fn write(assignment: &Assignment, cell: Option<&str>, out: &mut Vec<u8>) -> 
 /// # Errors
 /// The fault of the constant, for the field `header`.
 pub fn constant(conversion: &Conversion, header: &str, text: &str) -> Result<String, Fault> {
-    let fault = |Refusal { code, reason }| Fault { code, field: header.to_owned(), reason };
     let mut out = Vec::new();
+    convert(&ColumnKind::Text, conversion, text, &mut out).map_err(|refusal| refusal.of(header))?;
     match conversion {
         Conversion::Text { .. } | Conversion::Picklist { .. } | Conversion::MultiPicklist { .. } => {
-            convert(&ColumnKind::Text, conversion, text, &mut out).map_err(fault)?;
             Ok(normal_line_ends(text))
         }
-        _ => {
-            convert(&ColumnKind::Text, conversion, text, &mut out).map_err(fault)?;
-            Ok(String::from_utf8(out).expect("the other conversions write ASCII without quotes"))
-        }
+        _ => Ok(String::from_utf8(out).expect("the other conversions write ASCII without quotes")),
     }
 }
 
 /// One of the values of a picklist, none of which holds anything that would have to be quoted.
 fn is_listed(conversion: &Conversion, text: &[u8]) -> bool {
     let Conversion::Picklist { values } = conversion else { return false };
-    let is_plain = !csv::has_outer_blank(text) && !matches!(text, b"" | b"#N/A");
+    let is_plain = !csv::has_outer_blank(text) && text != NULL.as_bytes();
     is_plain && values.iter().any(|value| value.as_bytes() == text)
 }
 
@@ -212,6 +203,13 @@ struct Refusal {
     reason: String,
 }
 
+impl Refusal {
+    /// The fault of the value of a field.
+    fn of(self, header: &str) -> Fault {
+        Fault { code: self.code, field: header.to_owned(), reason: self.reason }
+    }
+}
+
 type Written = Result<(), Refusal>;
 
 #[cold]
@@ -219,13 +217,15 @@ fn refuse<T>(code: &'static str, reason: impl Into<String>) -> Result<T, Refusal
     Err(Refusal { code, reason: reason.into() })
 }
 
-fn null(when_null: WhenNull, out: &mut Vec<u8>) -> Written {
+fn null(when_null: WhenNull, out: &mut Vec<u8>) -> Result<Effect, Refusal> {
     match when_null {
-        WhenNull::Clear => out.extend_from_slice(NULL.as_bytes()),
-        WhenNull::Keep => {}
-        WhenNull::Refuse => return refuse("null_value", "is NULL or empty"),
+        WhenNull::Clear => {
+            out.extend_from_slice(NULL.as_bytes());
+            Ok(Effect::Clear)
+        }
+        WhenNull::Keep => Ok(Effect::Keep),
+        WhenNull::Refuse => refuse("null_value", "is NULL or empty"),
     }
-    Ok(())
 }
 
 fn convert(kind: &ColumnKind, conversion: &Conversion, text: &str, out: &mut Vec<u8>) -> Written {

@@ -214,6 +214,7 @@ impl Data {
     /// Those of [`map_chunk`] and of the files.
     pub fn map_later(
         &self,
+        mapping: &Mapping,
         baseline: &[SegmentRef],
         chunk: &Chunk,
         folder: &Path,
@@ -225,15 +226,15 @@ impl Data {
             names.push(name);
             written
         };
-        let mapped = self.map(&mapping()?, Version::Later, chunk, baseline, &mut emit);
+        let mapped = self.map(mapping, Version::Later, chunk, baseline, &mut emit);
         Ok((mapped.map_err(io::Error::other)?, names))
     }
 
     /// Writes what the later version is mapped to.
     fn pieces(&self) -> io::Result<()> {
         let (baseline, folder) = (self.read::<Vec<SegmentRef>>("baseline.json")?, self.path("pieces"));
-        let chunks = self.chunks(Version::Later)?;
-        let pieces = chunks.iter().map(|chunk| Ok(self.map_later(&baseline, chunk, &folder)?.1));
+        let (chunks, mapping) = (self.chunks(Version::Later)?, mapping()?);
+        let pieces = chunks.iter().map(|chunk| Ok(self.map_later(&mapping, &baseline, chunk, &folder)?.1));
         self.write("pieces.json", &pieces.collect::<io::Result<Vec<_>>>()?)
     }
 

@@ -166,11 +166,11 @@ fn settle_one(
 /// # Errors
 /// Those of the engine and of the files.
 pub fn diff(data: &Data, out: &Path) -> io::Result<Changes> {
-    let baseline: Vec<SegmentRef> = data.read("baseline.json")?;
+    let (mapping, baseline) = (mapping()?, data.read::<Vec<SegmentRef>>("baseline.json")?);
     fs::create_dir_all(out)?;
     let mut changes = Changes::default();
     for chunk in data.chunks(Version::Later)? {
-        let (mapped, pieces) = data.map_later(&baseline, &chunk, out)?;
+        let (mapped, pieces) = data.map_later(&mapping, &baseline, &chunk, out)?;
         changes.added += mapped.added;
         changes.changed += mapped.changed;
         changes.removed += mapped.removed;

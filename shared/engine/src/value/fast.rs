@@ -28,8 +28,6 @@ pub(super) enum Way {
     Instant {
         zone: bool,
     },
-    /// As it is, when it is one of the values of the picklist.
-    Listed,
     /// There is no short way.
     Long,
 }
@@ -48,18 +46,12 @@ impl Way {
                 room: all_if(precision.saturating_sub(*scale), *precision == 0),
                 scale: all_if(*scale, *precision == 0),
             },
-            (Conversion::Picklist { .. }, _) => Self::Listed,
             (Conversion::Boolean, _) => Self::Boolean,
             (Conversion::Date, Kind::Date) => Self::Day,
             (Conversion::DateTime, Kind::TimestampNtz | Kind::TimestampLtz) => Self::Instant { zone: false },
             (Conversion::DateTime, Kind::TimestampTz) => Self::Instant { zone: true },
             _ => Self::Long,
         }
-    }
-
-    #[inline]
-    pub(super) fn is_listed(self) -> bool {
-        matches!(self, Self::Listed)
     }
 
     /// A text with commas or quotes is written in quotes. It has no more characters than bytes, so a short one needs
@@ -83,7 +75,7 @@ pub(super) fn clean(way: Way, tail: &[u8], length: usize, out: &mut Vec<u8>) -> 
         Way::Boolean => boolean(&tail[..length], out),
         Way::Day => append(day(tail, length).and_then(date_text), out),
         Way::Instant { zone } => append(instant(zone, tail, length).and_then(date_time_text), out),
-        Way::Text { .. } | Way::Listed | Way::Long => false,
+        Way::Text { .. } | Way::Long => false,
     }
 }
 
