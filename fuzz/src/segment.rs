@@ -39,9 +39,7 @@ fn read(bytes: &[u8]) -> (Vec<Row>, Result<(), Failure>) {
             Ok(None) => return (rows, Ok(())),
             Err(failure) => {
                 assert!(matches!(failure.class, Class::Bug | Class::Configuration), "{failure}");
-                assert!(
-                    reader.advance().is_err() && reader.current().is_none() && reader.checksum().is_none()
-                );
+                assert!(reader.advance().is_err() && reader.key().is_none() && reader.checksum().is_none());
                 return (rows, Err(failure));
             }
         }

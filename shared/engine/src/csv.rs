@@ -61,34 +61,102 @@ pub(crate) fn end_of_rows(csv: &[u8], rows: u64) -> Option<usize> {
     (left == 0).then_some(csv.len())
 }
 
-/// Appends the first `length` bytes of `tail`. Most are short: a copy of a fixed size needs no call, and what
-/// was copied too much is taken back.
-#[inline]
-pub(crate) fn copy(out: &mut Vec<u8>, tail: &[u8], length: usize) {
-    const SHORT: usize = 48;
-    match tail.first_chunk::<SHORT>() {
-        Some(short) if length <= SHORT => {
-            let end = out.len() + length;
-            out.extend_from_slice(short);
-            out.truncate(end);
-        }
-        _ => out.extend_from_slice(&tail[..length]),
+/// A row that is written cell by cell, each with a comma after it.
+///
+/// Most cells are short. Room for one is kept at the end: copying as much as it may be needs no call, and what was
+/// copied too much is written over by the next.
+#[derive(Default)]
+pub struct Line {
+    /// The cells, and room. What is behind `end` means nothing.
+    bytes: Vec<u8>,
+    end: usize,
+    /// What a cell was made in that could not be written in place, for its memory.
+    spare: Vec<u8>,
+}
+
+/// Room for a short cell and its comma.
+pub(crate) const ROOM: usize = 64;
+
+impl Line {
+    /// Begins a new row.
+    pub const fn clear(&mut self) {
+        self.end = 0;
     }
-}
 
-/// Appends a cell without quotes in quotes.
-pub(crate) fn quoted_as_is(out: &mut Vec<u8>, text: &[u8]) {
-    out.push(b'"');
-    out.extend_from_slice(text);
-    out.push(b'"');
-}
+    /// The cells so far, each with its comma.
+    #[must_use]
+    pub fn cells(&self) -> &[u8] {
+        &self.bytes[..self.end]
+    }
 
-/// Appends in quotes a cell in which a backslash stands before every quote, and nowhere else. A quote is doubled
-/// in CSV, so a quote in the place of the backslash is all it takes.
-pub(crate) fn quoted_escaped(out: &mut Vec<u8>, text: &[u8]) {
-    let start = out.len();
-    quoted_as_is(out, text);
-    out[start..].iter_mut().for_each(|byte| *byte = if *byte == b'\\' { b'"' } else { *byte });
+    /// The row, when all its cells are written.
+    #[must_use]
+    pub fn row(&self) -> &[u8] {
+        self.cells().strip_suffix(b",").unwrap_or_default()
+    }
+
+    /// Where a short cell goes, if there is room; [`Self::wrote`] adds it.
+    #[inline]
+    pub(crate) fn room(&mut self) -> Option<&mut [u8; ROOM]> {
+        self.bytes.get_mut(self.end..)?.first_chunk_mut()
+    }
+
+    /// So many bytes of the room are a cell and its comma.
+    #[inline]
+    pub(crate) const fn wrote(&mut self, length: usize) {
+        self.end += length;
+    }
+
+    /// Adds a cell that is written as it is.
+    pub(crate) fn push(&mut self, cell: &[u8]) {
+        self.take(cell.len() + 1)[..cell.len()].copy_from_slice(cell);
+    }
+
+    /// Adds in quotes a cell that holds none.
+    pub(crate) fn push_quoted(&mut self, text: &[u8]) {
+        self.take_quoted(text.len()).copy_from_slice(text);
+    }
+
+    /// Adds in quotes a cell in which a backslash stands before every quote, and nowhere else. A quote is doubled in
+    /// CSV, so a quote in the place of the backslash is all it takes.
+    pub(crate) fn push_escaped(&mut self, text: &[u8]) {
+        for (to, from) in self.take_quoted(text.len()).iter_mut().zip(text) {
+            *to = if *from == b'\\' { b'"' } else { *from };
+        }
+    }
+
+    /// Adds what `write` makes of an empty cell; an empty cell when that fails.
+    pub(crate) fn push_with<T, E>(
+        &mut self,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut cell = std::mem::take(&mut self.spare);
+        cell.clear();
+        let written = write(&mut cell);
+        self.push(if written.is_ok() { &cell } else { b"" });
+        self.spare = cell;
+        written
+    }
+
+    /// So many bytes between quotes.
+    fn take_quoted(&mut self, length: usize) -> &mut [u8] {
+        let cell = self.take(length + 3);
+        (cell[0], cell[length + 1]) = (b'"', b'"');
+        &mut cell[1..=length]
+    }
+
+    /// So many bytes, the last of which is a comma, and room behind them.
+    #[inline]
+    fn take(&mut self, length: usize) -> &mut [u8] {
+        let start = self.end;
+        self.end += length;
+        if self.bytes.len() < self.end + ROOM {
+            let more = self.bytes.len() / 2 * 3;
+            self.bytes.resize(more.max(self.end + ROOM), b',');
+        }
+        self.bytes[self.end - 1] = b',';
+        &mut self.bytes[start..self.end]
+    }
 }
 
 fn needs_quotes(text: &[u8]) -> bool {

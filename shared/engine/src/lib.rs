@@ -30,6 +30,7 @@ pub mod guard;
 pub mod held;
 pub mod id;
 pub mod journal;
+mod keys;
 pub mod layout;
 pub mod live;
 pub mod manifest;

@@ -32,18 +32,20 @@
 //!
 //! <https://developer.salesforce.com/docs/atlas.en-us.api_asynch.meta/api_asynch/asynch_api_concepts_limits.htm>
 
-use std::{cmp::Ordering, io::Read, mem};
+use std::{cmp::Ordering, io::Read, mem, ops::Range};
 
+use simdutf8::basic::from_utf8;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     Failure, Fingerprint,
     config::{Operation, Selection},
-    csv,
+    csv::{self, Line},
     document::{Chunk, Examples, Fragment, HeldFor, Mapped, Sample},
     fingerprint::Fingerprints,
     fold,
     held::Releases,
+    keys,
     mapping::{Assignment, KeyRule, Mapping, Removal, Source},
     partition::{Row, Rows},
     segment::{Entry, Refused, Segments, Writer, without_checksum},
@@ -127,13 +129,14 @@ struct Mapper<'a, B, I> {
 /// The last row read: what becomes of it is known when the next key is.
 #[derive(Default)]
 struct Pending {
-    key: String,
+    /// UTF-8.
+    key: Vec<u8>,
     /// Rows with this key; none before the first.
     copies: u64,
     /// The key occurs in a neighbouring chunk too.
     elsewhere: bool,
-    /// The CSV row, without its line feed.
-    csv: Vec<u8>,
+    /// The CSV row.
+    line: Line,
     /// The group of its parent, from 1; 0 without groups.
     group: u32,
     /// The assignments that clear their field, by place.
@@ -176,7 +179,7 @@ impl<'a, B: Read, I: Iterator<Item = Result<B, Failure>>> Mapper<'a, B, I> {
                 .keyless(row.is_broken(self.mapping.key.column), &self.mapping.assignments[0].header);
         };
         if self.pending.copies > 0 {
-            match self.pending.key.as_str().cmp(key) {
+            match keys::compare(&self.pending.key, key) {
                 Ordering::Less => self.decide()?,
                 Ordering::Equal => {
                     self.pending.copies += 1;
@@ -189,20 +192,20 @@ impl<'a, B: Read, I: Iterator<Item = Result<B, Failure>>> Mapper<'a, B, I> {
     }
 
     /// Makes a row the pending one.
-    fn begin(&mut self, key: &str, row: &Row<'_>) -> Result<(), Failure> {
+    fn begin(&mut self, key: &[u8], row: &Row<'_>) -> Result<(), Failure> {
         let pending = &mut self.pending;
         pending.elsewhere = false;
         // Keys ascend: the first one is the least, and the last is looked at in the end. No key is empty.
         if pending.key.is_empty() {
             let Chunk { from_key, previous_key, .. } = self.chunk;
-            if [from_key, previous_key].into_iter().flatten().any(|border| key < border.as_str()) {
+            if [from_key, previous_key].into_iter().flatten().any(|border| key < border.as_bytes()) {
                 return Err(unordered());
             }
-            pending.elsewhere = previous_key.as_deref() == Some(key);
+            pending.elsewhere = previous_key.as_deref().map(str::as_bytes) == Some(key);
         }
         pending.copies = 1;
         pending.key.clear();
-        pending.key.push_str(key);
+        pending.key.extend_from_slice(key);
         pending.convert(self.mapping, &self.cells, row);
         Ok(())
     }
@@ -215,20 +218,26 @@ impl<'a, B: Read, I: Iterator<Item = Result<B, Failure>>> Mapper<'a, B, I> {
             return Ok(());
         }
         let is_known = self.baseline.pass_to(&pending.key, output)?;
-        let known = if is_known { self.baseline.current() } else { None };
         if copies > 1 || pending.elsewhere {
-            output.duplicates(&pending.key, copies, &self.mapping.assignments[0].header)?;
+            output.duplicates(pending.key(), copies, &self.mapping.assignments[0].header)?;
         } else if !pending.faults.is_empty() {
-            output.invalid(Some(&pending.key), &pending.faults)?;
+            output.invalid(Some(pending.key()), &pending.faults)?;
         } else {
-            output.valid(pending, known, self.fingerprints.of(&pending.csv))?;
+            let fingerprint = self.fingerprints.of(pending.line.row());
+            // Of most rows nothing else is asked than whether they are as they were.
+            if is_known && !output.all && self.baseline.segments.says(fingerprint) {
+                output.mapped.unchanged += 1;
+            } else {
+                let known = if is_known { self.baseline.current()? } else { None };
+                output.valid(pending, known, fingerprint)?;
+            }
         }
         if is_known { self.baseline.step() } else { Ok(()) }
     }
 
     fn finish(mut self) -> Result<Mapped, Failure> {
         if let Some(to_key) = self.chunk.to_key.as_deref().filter(|_| self.pending.copies > 0) {
-            match self.pending.key.as_str().cmp(to_key) {
+            match self.pending.key.as_slice().cmp(to_key.as_bytes()) {
                 Ordering::Less => {}
                 Ordering::Equal => self.pending.elsewhere = true,
                 Ordering::Greater => return Err(unordered()),
@@ -254,45 +263,60 @@ fn unordered() -> Failure {
 }
 
 impl Pending {
+    fn key(&self) -> &str {
+        from_utf8(&self.key).expect("it is that of a row, which was UTF-8 as a whole")
+    }
+
     /// Writes the CSV row, and collects every fault of it.
     fn convert(&mut self, mapping: &Mapping, cells: &[Cells<'_>], row: &Row<'_>) {
-        self.csv.clear();
+        self.line.clear();
         self.faults.clear();
         self.cleared.clear();
         self.kept.clear();
         self.group = 0;
-        for (place, cells) in cells.iter().enumerate() {
-            let start = self.csv.len();
-            match cells.write(row, &mut self.csv) {
+        self.write(cells, 0..1, row);
+        if self.faults.is_empty() {
+            self.check_key(mapping, row);
+        }
+        let parent = mapping.group_by.unwrap_or(cells.len());
+        self.write(cells, 1..parent, row);
+        if parent < cells.len() {
+            let start = self.line.cells().len();
+            self.write(cells, parent..parent + 1, row);
+            self.group = group(&self.line.row()[start..], self.key());
+            self.write(cells, parent + 1..cells.len(), row);
+        }
+        // A byte is at least as many as a character, so short rows need no counting.
+        if self.line.row().len() > LONGEST_RECORD && characters(self.line.row()) > LONGEST_RECORD {
+            self.fault("record_too_long", "", "the record is longer than 400,000 characters");
+        }
+    }
+
+    /// Writes the cells at these places.
+    fn write(&mut self, cells: &[Cells<'_>], places: Range<usize>, row: &Row<'_>) {
+        for (place, cells) in places.clone().zip(&cells[places]) {
+            if cells.write_short(row, &mut self.line) {
+                continue;
+            }
+            match cells.write(row, &mut self.line) {
                 Ok(Effect::Set) => {}
                 Ok(Effect::Clear) => self.cleared.push(place),
                 Ok(Effect::Keep) => self.kept.push(place),
                 Err(fault) => self.faults.push(fault),
             }
-            if place == 0 && self.faults.is_empty() {
-                self.check_key(&mapping.assignments[0].header, mapping.operation);
-            }
-            if mapping.group_by == Some(place) {
-                self.group = group(&self.csv[start..], &self.key);
-            }
-            self.csv.push(b',');
-        }
-        self.csv.pop();
-        // A byte is at least as many as a character, so short rows need no counting.
-        if self.csv.len() > LONGEST_RECORD && characters(&self.csv) > LONGEST_RECORD {
-            self.fault("record_too_long", "", "the record is longer than 400,000 characters");
         }
     }
 
     /// The key must come back from Salesforce letter by letter: results are joined by it.
-    fn check_key(&mut self, header: &str, operation: Operation) {
-        if operation.is_by_id() {
+    fn check_key(&mut self, mapping: &Mapping, row: &Row<'_>) {
+        let header = &mapping.assignments[0].header;
+        if mapping.operation.is_by_id() {
             self.check_id(header);
-        } else if self.key.len() > LONGEST_KEY && self.key.chars().count() > LONGEST_KEY {
+        } else if self.key.len() > LONGEST_KEY && characters(&self.key) > LONGEST_KEY {
             self.fault("key_too_long", header, "is longer than 255 characters");
-        } else if self.key.bytes().any(|byte| byte.is_ascii_control()) {
+        } else if !row.is_clean(mapping.key.column) && self.key.iter().any(u8::is_ascii_control) {
             self.fault("control_character", header, "holds a control character");
-        } else if self.csv.first() != Some(&b'"') && self.csv != self.key.as_bytes() {
+        } else if self.line.row().first() != Some(&b'"') && self.line.row() != self.key {
             self.fault("key_not_canonical", header, "would be stored in another spelling");
         }
     }
@@ -302,7 +326,7 @@ impl Pending {
     fn check_id(&mut self, header: &str) {
         if self.key.len() == 15 {
             self.fault("id_not_18", header, "has 15 characters; select the id in its 18-character form");
-        } else if without_checksum(&self.key).is_none() {
+        } else if without_checksum(self.key()).is_none() {
             self.fault(
                 "not_a_record_id",
                 header,
@@ -354,9 +378,9 @@ impl<'a, B: Read, I: Iterator<Item = Result<B, Failure>>> Baseline<'a, B, I> {
         let (segments, to_key) = (Segments::new(inputs), chunk.to_key.as_deref());
         let once = mapping.operation == Operation::Insert;
         let mut baseline = Self { segments, to_key, within: false, narrowed: mapping.narrowed, once };
-        let from_key = chunk.from_key.as_deref().unwrap_or_default();
+        let from_key = chunk.from_key.as_deref().unwrap_or_default().as_bytes();
         baseline.step()?;
-        while baseline.key().is_some_and(|key| key < from_key) {
+        while baseline.key().is_some_and(|key| keys::compare(key.as_bytes(), from_key).is_lt()) {
             baseline.step()?;
         }
         Ok(baseline)
@@ -364,7 +388,9 @@ impl<'a, B: Read, I: Iterator<Item = Result<B, Failure>>> Baseline<'a, B, I> {
 
     fn step(&mut self) -> Result<(), Failure> {
         self.segments.step()?;
-        let is_before = |key| self.to_key.is_none_or(|to_key| key < to_key);
+        let is_before = |key: &str| {
+            self.to_key.is_none_or(|to_key| keys::compare(key.as_bytes(), to_key.as_bytes()).is_lt())
+        };
         self.within = self.segments.key().is_some_and(is_before);
         Ok(())
     }
@@ -374,15 +400,15 @@ impl<'a, B: Read, I: Iterator<Item = Result<B, Failure>>> Baseline<'a, B, I> {
     }
 
     /// The entry stood on; none at the end of the range.
-    fn current(&self) -> Option<Entry<'_>> {
-        self.segments.current().filter(|_| self.within)
+    fn current(&mut self) -> Result<Option<Entry<'_>>, Failure> {
+        if self.within { self.segments.current() } else { Ok(None) }
     }
 
     /// Goes to the first entry that is not before the key; whether it is that of the key. No row has a key of what
     /// is passed, because the entry of a row is stepped over when its row is decided.
-    fn pass_to(&mut self, key: &str, output: &mut Output<'_>) -> Result<bool, Failure> {
+    fn pass_to(&mut self, key: &[u8], output: &mut Output<'_>) -> Result<bool, Failure> {
         while let Some(known) = self.key() {
-            match known.cmp(key) {
+            match keys::compare(known.as_bytes(), key) {
                 Ordering::Less => self.leave(output)?,
                 Ordering::Equal => return Ok(true),
                 Ordering::Greater => break,
@@ -401,8 +427,9 @@ impl<'a, B: Read, I: Iterator<Item = Result<B, Failure>>> Baseline<'a, B, I> {
 
     /// Steps over an entry that no row has.
     fn leave(&mut self, output: &mut Output<'_>) -> Result<(), Failure> {
-        let stays = |entry: &Entry<'_>| self.narrowed || (self.once && entry.accepted.is_some());
-        if let Some(entry) = self.current().filter(|entry| !stays(entry)) {
+        let (narrowed, once) = (self.narrowed, self.once);
+        let stays = |entry: &Entry<'_>| narrowed || (once && entry.accepted.is_some());
+        if let Some(entry) = self.current()?.filter(|entry| !stays(entry)) {
             output.left(&entry)?;
         }
         self.step()
@@ -513,16 +540,20 @@ impl<'a> Output<'a> {
         let was_inserted = self.operation == Operation::Insert && accepted.is_some();
         if (accepted == Some(fingerprint) && !self.all) || was_inserted {
             self.mapped.unchanged += 1;
-            return self.as_accepted(&row.key, known.as_ref());
+            return self.as_accepted(row.key(), known.as_ref());
         }
-        if self.holds(&row.key, known.as_ref(), fingerprint)? {
+        if self.holds(row.key(), known.as_ref(), fingerprint)? {
             self.mapped.held += 1;
             return Ok(());
         }
         self.count(row, accepted.is_some());
         let id = known.as_ref().and_then(|entry| entry.id);
         let place = row.group.saturating_sub(1) as usize;
-        self.send(place, &row.csv, &Entry { key: &row.key, accepted: Some(fingerprint), id, refused: None })
+        self.send(
+            place,
+            row.line.row(),
+            &Entry { key: row.key(), accepted: Some(fingerprint), id, refused: None },
+        )
     }
 
     /// A row is as Salesforce has accepted it. If another content was refused in between, that no longer matters.
@@ -568,9 +599,9 @@ impl<'a> Output<'a> {
             true => (changed, &mut examples.changed),
         };
         *rows += 1;
-        *cased += u64::from(fold::has_case(&row.key));
+        *cased += u64::from(fold::has_case(row.key()));
         if keys.len() < Examples::MOST {
-            keys.push(row.key.clone());
+            keys.push(row.key().to_owned());
         }
         for &place in row.cleared.iter().filter(|_| accepted_before) {
             self.cleared[place] += 1;

@@ -28,6 +28,9 @@ pub const WINDOW: usize = 256 * 1024;
 /// The largest row that is read, in bytes of its JSON. Snowflake's largest value has 128 MiB.
 pub const LONGEST_ROW: usize = 256 * 1024 * 1024;
 
+/// Bytes that a short cell has at most.
+pub(crate) const SHORT: usize = 48;
+
 /// The rows of a partition, in order. Each row is lent until the next is asked for.
 pub struct Rows<'a> {
     window: Window<'a>,
@@ -38,7 +41,7 @@ pub struct Rows<'a> {
     count: u64,
     /// Cells of the first row, and so of every row.
     width: Option<usize>,
-    spans: Vec<Span>,
+    spans: Spans,
     /// The cells of the current row that hold escapes of other characters than quotes, decoded, one after
     /// the other.
     decoded: String,
@@ -48,7 +51,7 @@ pub struct Rows<'a> {
 /// A row of a partition.
 #[derive(Clone, Copy)]
 pub struct Row<'a> {
-    /// The text that the row stands in; the row itself is UTF-8.
+    /// The window that the row stands in; the row itself is UTF-8.
     text: &'a [u8],
     decoded: &'a str,
     lazy: &'a Lazy,
@@ -95,17 +98,17 @@ struct Unquoted {
 pub fn scan(input: impl Read, key_column: usize) -> Result<Scan, Failure> {
     let mut rows = Rows::new(input);
     let mut scan = Scan::default();
-    let mut last = String::new();
+    let mut last = Vec::new();
     while let Some(row) = rows.next()? {
         row.require(key_column + 1)?;
         scan.rows += 1;
         if let Some(key) = row.key(key_column) {
             last.clear();
-            last.push_str(key);
-            scan.first_key.get_or_insert_with(|| key.to_owned());
+            last.extend_from_slice(key);
+            scan.first_key.get_or_insert_with(|| checked(key).to_owned());
         }
     }
-    scan.last_key = scan.first_key.is_some().then_some(last);
+    scan.last_key = scan.first_key.is_some().then(|| checked(&last).to_owned());
     Ok(scan)
 }
 
@@ -118,7 +121,7 @@ impl<'a> Rows<'a> {
             in_object: false,
             count: 0,
             width: None,
-            spans: Vec::new(),
+            spans: Spans::default(),
             decoded: String::new(),
             lazy: Lazy::default(),
         }
@@ -137,16 +140,16 @@ impl<'a> Rows<'a> {
             Ok(None) => Ok(None),
             Ok(Some(Found { range, escapes })) => {
                 let known = range.end <= self.window.valid;
-                let text = &self.window.buffer[..range.end];
+                let text = self.window.buffer.as_slice();
                 if !known && from_utf8(&text[range]).is_err() {
                     return Err(self.damage("is not UTF-8"));
                 }
                 let whole = !escapes
-                    || decode(text, &mut self.spans, &mut self.decoded)
+                    || decode(text, &mut self.spans.room[..self.spans.found], &mut self.decoded)
                         .map_err(|problem| damaged(self.count, problem))?;
                 self.count += 1;
                 self.lazy.reset();
-                let (decoded, lazy, spans) = (&self.decoded, &self.lazy, &self.spans);
+                let (decoded, lazy, spans) = (&self.decoded, &self.lazy, self.spans.all());
                 Ok(Some(Row { text, decoded, lazy, spans, broken: !whole }))
             }
             Err(Trouble::Shape(problem)) => Err(self.damage(problem)),
@@ -167,7 +170,7 @@ impl<'a> Rows<'a> {
             let Window { buffer, start, end, index, .. } = &mut self.window;
             match tokenize(&buffer[..*end], *start, index, &mut self.spans).map_err(Trouble::Shape)? {
                 Some(found) => {
-                    if *self.width.get_or_insert(self.spans.len()) != self.spans.len() {
+                    if *self.width.get_or_insert(self.spans.found) != self.spans.found {
                         return Err(Trouble::Shape("has rows of different lengths"));
                     }
                     *start = found.range.end;
@@ -211,6 +214,9 @@ impl<'a> Rows<'a> {
 
     /// Goes to the next row; true when there is none, then to the end of the input.
     fn closed(&mut self) -> Result<bool, Trouble> {
+        if self.place == Place::Between && self.window.is_next_row() {
+            return Ok(false);
+        }
         if self.window.token()? == b']' {
             self.window.start += 1;
             self.finish()?;
@@ -280,7 +286,7 @@ impl<'a> Row<'a> {
     pub fn cell(&self, index: usize) -> Option<&'a str> {
         let span = self.spans.get(index)?;
         let (start, end) = (span.start as usize, span.end as usize);
-        match span.form {
+        match span.form() {
             Form::Null => None,
             Form::Clean | Form::Commas | Form::Plain => Some(checked(&self.text[start..end])),
             Form::Quotes => Some(self.lazy.text(self, index)),
@@ -288,37 +294,49 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// A text without escapes, commas and control characters: so many of the first bytes. What follows them is more of
-    /// the partition, and no digit.
+    /// A short text that is not empty, without escapes, commas and control characters: so many of the first bytes.
+    /// What follows them is more of the window, and no digit.
     #[inline]
-    pub(crate) fn clean(&self, index: usize) -> Option<(&'a [u8], usize)> {
-        let span = self.spans.get(index).filter(|span| span.form == Form::Clean)?;
-        Some((self.text.get(span.start as usize..)?, (span.end - span.start) as usize))
+    pub(crate) fn short(&self, index: usize) -> Option<(&'a [u8; SHORT], usize)> {
+        let span = self.spans.get(index).filter(|span| span.held == 0)?;
+        let (start, length) = (span.start as usize, (span.end - span.start) as usize);
+        let text = self.text.get(start..start + SHORT)?.first_chunk()?;
+        (length.wrapping_sub(1) < SHORT).then_some((text, length))
+    }
+
+    /// A text without escapes, commas and control characters.
+    pub(crate) fn is_clean(&self, index: usize) -> bool {
+        self.spans.get(index).is_some_and(|span| span.held == 0)
     }
 
     /// A cell as it stands in the partition.
+    #[inline]
     pub(crate) fn raw(&self, index: usize) -> Raw<'a> {
         let Some(span) = self.spans.get(index) else { return Raw::Other };
-        let (start, end) = (span.start as usize, span.end as usize);
-        match span.form {
-            Form::Null => Raw::Null,
-            Form::Clean => Raw::Clean(&self.text[start..end]),
-            Form::Commas => Raw::Commas(&self.text[start..end]),
-            Form::Quotes => Raw::Quotes(&self.text[start..end]),
-            Form::Plain | Form::Escaped | Form::Decoded | Form::Broken => Raw::Other,
-        }
+        let kind = match span.form() {
+            Form::Null => return Raw::Null,
+            Form::Clean => Raw::Clean,
+            Form::Commas => Raw::Commas,
+            Form::Quotes => Raw::Quotes,
+            Form::Plain | Form::Escaped | Form::Decoded | Form::Broken => return Raw::Other,
+        };
+        kind(&self.text[span.start as usize..span.end as usize])
     }
 
     /// The cell held half of a surrogate pair, which is no character: U+FFFD stands in its place.
     #[must_use]
     pub fn is_broken(&self, index: usize) -> bool {
-        self.broken && self.spans.get(index).is_some_and(|span| span.form == Form::Broken)
+        self.broken && self.spans.get(index).is_some_and(|span| span.held == BROKEN)
     }
 
-    /// The text of the key cell, when it can name a record: not null, not empty, not broken.
+    /// The bytes of the key cell, which are UTF-8, when it can name a record: not null, not empty, not broken.
     #[must_use]
-    pub fn key(&self, index: usize) -> Option<&'a str> {
-        self.cell(index).filter(|key| !key.is_empty() && !self.is_broken(index))
+    pub fn key(&self, index: usize) -> Option<&'a [u8]> {
+        let key = match self.raw(index) {
+            Raw::Clean(key) | Raw::Commas(key) => Some(key),
+            _ => self.cell(index).map(str::as_bytes),
+        };
+        key.filter(|key| !key.is_empty() && !self.is_broken(index))
     }
 
     /// Checks that there are at least so many cells.
@@ -353,7 +371,7 @@ impl Unquoted {
         self.places.clear();
         for span in row.spans {
             let start = self.text.len();
-            if span.form == Form::Quotes {
+            if span.form() == Form::Quotes {
                 let text = checked(&row.text[span.start as usize..span.end as usize]);
                 unescape(text, &mut self.text).expect("every backslash stands before a quote");
             }
@@ -395,13 +413,19 @@ struct Found {
 }
 
 /// Where a cell is: in the text that the row stands in, or among the decoded cells.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Span {
     start: u32,
     end: u32,
-    form: Form,
+    /// What a string holds, as [`Index`] found it, or one of the following.
+    held: u8,
 }
 
+const NULL: u8 = 8;
+const DECODED: u8 = 9;
+const BROKEN: u8 = 10;
+
+/// What a cell is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
     Null,
@@ -419,14 +443,49 @@ enum Form {
     Broken,
 }
 
+impl Span {
+    fn form(&self) -> Form {
+        use Form::{Broken, Clean, Commas, Decoded, Escaped, Null, Plain, Quotes};
+        const FORMS: [Form; 11] =
+            [Clean, Commas, Plain, Plain, Quotes, Quotes, Escaped, Escaped, Null, Decoded, Broken];
+        FORMS[self.held as usize]
+    }
+}
+
+/// The cells of a row that have been found, and room for more.
+#[derive(Default)]
+struct Spans {
+    room: Vec<Span>,
+    found: usize,
+}
+
+impl Spans {
+    fn all(&self) -> &[Span] {
+        &self.room[..self.found]
+    }
+
+    /// Room for at least one more.
+    fn free(&mut self) -> &mut [Span] {
+        if self.found == self.room.len() {
+            self.room.resize(2 * self.found + 16, Span::default());
+        }
+        &mut self.room[self.found..]
+    }
+
+    fn push(&mut self, span: Span) {
+        self.free()[0] = span;
+        self.found += 1;
+    }
+}
+
 /// Splits the row that begins at `start` into cells, without looking into them. None when it does not end in `bytes`.
 fn tokenize(
     bytes: &[u8],
     start: usize,
     index: &mut Index,
-    spans: &mut Vec<Span>,
+    spans: &mut Spans,
 ) -> Result<Option<Found>, &'static str> {
-    spans.clear();
+    spans.found = 0;
     let mut escapes = false;
     let mut at = skip_blank(bytes, start + 1);
     if bytes.get(at) == Some(&b']') {
@@ -434,10 +493,9 @@ fn tokenize(
     }
     loop {
         let is_string = bytes.get(at) == Some(&b'"');
-        let span = if is_string { index.strings(bytes, spans, &mut escapes) } else { word(bytes, at)? };
-        let Some(span) = span else { return Ok(None) };
-        at = span.end as usize + usize::from(is_string);
-        spans.push(span);
+        let end = if is_string { index.strings(bytes, spans, &mut escapes) } else { word(bytes, at, spans)? };
+        let Some(end) = end else { return Ok(None) };
+        at = end;
         if matches!(bytes.get(at), Some(b' ' | b'\t' | b'\r' | b'\n')) {
             at = skip_blank(bytes, at);
         }
@@ -453,11 +511,12 @@ fn tokenize(
     }
 }
 
-/// A cell without quotes: `null`, or a number or boolean, which becomes its text.
-fn word(bytes: &[u8], at: usize) -> Result<Option<Span>, &'static str> {
+/// Adds a cell without quotes: `null`, or a number or boolean, which becomes its text. Where it ends, when it does.
+fn word(bytes: &[u8], at: usize, spans: &mut Spans) -> Result<Option<usize>, &'static str> {
     // Nearly all are this one, and most of those stand before another cell.
     if bytes[at..].starts_with(b"null,") {
-        return Ok(Some(Span { start: at as u32, end: at as u32 + 4, form: Form::Null }));
+        spans.push(Span { start: at as u32, end: at as u32 + 4, held: NULL });
+        return Ok(Some(at + 4));
     }
     let is_part = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
     let length = bytes[at..].iter().take_while(|b| is_part(b)).count();
@@ -465,12 +524,13 @@ fn word(bytes: &[u8], at: usize) -> Result<Option<Span>, &'static str> {
     if end == bytes.len() {
         return Ok(None);
     }
-    let form = match &bytes[at..end] {
+    let held = match &bytes[at..end] {
         [] => return Err("has a cell that is not text"),
-        b"null" => Form::Null,
-        _ => Form::Clean,
+        b"null" => NULL,
+        _ => 0,
     };
-    Ok(Some(Span { start: at as u32, end: end as u32, form }))
+    spans.push(Span { start: at as u32, end: end as u32, held });
+    Ok(Some(end))
 }
 
 fn skip_blank(bytes: &[u8], at: usize) -> usize {
@@ -483,11 +543,11 @@ fn skip_blank(bytes: &[u8], at: usize) -> usize {
 fn decode(text: &[u8], spans: &mut [Span], decoded: &mut String) -> Result<bool, &'static str> {
     decoded.clear();
     let mut all_whole = true;
-    for span in spans.iter_mut().filter(|span| span.form == Form::Escaped) {
+    for span in spans.iter_mut().filter(|span| span.form() == Form::Escaped) {
         let start = decoded.len();
         let whole = unescape(checked(&text[span.start as usize..span.end as usize]), decoded)?;
-        let form = if whole { Form::Decoded } else { Form::Broken };
-        *span = Span { start: start as u32, end: decoded.len() as u32, form };
+        let held = if whole { DECODED } else { BROKEN };
+        *span = Span { start: start as u32, end: decoded.len() as u32, held };
         all_whole &= whole;
     }
     Ok(all_whole)
@@ -612,8 +672,28 @@ impl<'a> Window<'a> {
         self.valid += from_utf8(added).map_or_else(|error| error.valid_up_to(), str::len);
     }
 
+    /// Goes to the row behind a comma, and maybe a line feed, when it is there: that is how all but the last row end.
+    #[inline]
+    fn is_next_row(&mut self) -> bool {
+        let gap = match self.bytes() {
+            [b',', b'[', ..] => 1,
+            [b',', b'\n', b'[', ..] => 2,
+            _ => return false,
+        };
+        self.start += gap;
+        true
+    }
+
     /// The next byte that is not blank; it is not used up.
+    #[inline]
     fn token(&mut self) -> Result<u8, Trouble> {
+        match self.bytes().first() {
+            Some(&byte) if byte > b' ' => Ok(byte),
+            _ => self.skip_to_token(),
+        }
+    }
+
+    fn skip_to_token(&mut self) -> Result<u8, Trouble> {
         loop {
             self.start += skip_blank(self.bytes(), 0);
             if let Some(&byte) = self.bytes().first() {

@@ -248,16 +248,40 @@ impl<R: Read> Reader<R> {
     /// segment, is damaged, cut off or out of order; whatever [`stream_failure`] makes of a failed read.
     pub fn advance(&mut self) -> Result<Option<Entry<'_>>, Failure> {
         self.step()?;
-        Ok(self.current())
+        self.current()
     }
 
-    /// The entry that the last [`Self::advance`] returned.
+    /// The entry stood on, none before the first and after the last.
+    ///
+    /// # Errors
+    /// [`crate::Class::Bug`] when the block contradicts itself.
+    pub fn current(&mut self) -> Result<Option<Entry<'_>>, Failure> {
+        if self.state != State::Row {
+            return Ok(None);
+        }
+        if self.row.decode_ids(&mut self.block).is_none() {
+            self.state = State::Broken;
+            return Err(damaged());
+        }
+        Ok(Some(self.row.entry(&self.block)))
+    }
+
+    /// Its key.
     #[must_use]
-    pub fn current(&self) -> Option<Entry<'_>> {
-        (self.state == State::Row).then(|| self.row.entry(&self.block))
+    pub fn key(&self) -> Option<&str> {
+        (self.state == State::Row).then_some(&self.row.key)
     }
 
-    /// Like [`Self::advance`], for a caller that asks for the entry later.
+    /// It says that Salesforce has accepted this, and has refused nothing since.
+    #[must_use]
+    pub fn says(&self, accepted: Fingerprint) -> bool {
+        self.state == State::Row
+            && self.row.flags & (ACCEPTED | REFUSED) == ACCEPTED
+            && self.row.accepted == accepted.0
+    }
+
+    /// Like [`Self::advance`], for a caller that asks for the entry later, or not at all: passing over entries costs
+    /// less than reading them.
     ///
     /// # Errors
     /// As [`Self::advance`].
@@ -326,6 +350,7 @@ impl<R: Read> Reader<R> {
         let mut checksum = [0; 8];
         checksum.copy_from_slice(&rest[8..]);
         self.block.read(&mut self.input, self.blocks, head, u64::from_le_bytes(checksum))?;
+        self.row.begin(&self.block);
         self.blocks += 1;
         Ok(true)
     }
@@ -360,20 +385,28 @@ impl<R: Read, I: Iterator<Item = Result<R, Failure>>> Segments<R, I> {
     /// of the one before.
     pub fn advance(&mut self) -> Result<Option<Entry<'_>>, Failure> {
         self.step()?;
-        Ok(self.current())
+        self.current()
     }
 
-    /// The entry that the last [`Self::advance`] returned.
-    #[must_use]
-    pub fn current(&self) -> Option<Entry<'_>> {
-        self.open.as_ref().and_then(Reader::current)
+    /// As [`Reader::current`].
+    ///
+    /// # Errors
+    /// As [`Reader::current`].
+    pub fn current(&mut self) -> Result<Option<Entry<'_>>, Failure> {
+        self.open.as_mut().map_or(Ok(None), Reader::current)
     }
 
-    /// Its key.
+    /// As [`Reader::key`].
     #[must_use]
+    #[inline]
     pub fn key(&self) -> Option<&str> {
-        let reader = self.open.as_ref().filter(|reader| reader.state == State::Row)?;
-        Some(&reader.row.key)
+        self.open.as_ref().and_then(Reader::key)
+    }
+
+    /// As [`Reader::says`].
+    #[must_use]
+    pub fn says(&self, accepted: Fingerprint) -> bool {
+        self.open.as_ref().is_some_and(|reader| reader.says(accepted))
     }
 
     /// Like [`Self::advance`], for a caller that asks for the entry later.
@@ -385,7 +418,10 @@ impl<R: Read, I: Iterator<Item = Result<R, Failure>>> Segments<R, I> {
             if let Some(reader) = &mut self.open {
                 reader.step()?;
                 if reader.state == State::Row {
-                    return check_border(self.border.take().as_deref(), &reader.row.key);
+                    return match &self.border {
+                        Some(border) if reader.rows == 1 && *border >= reader.row.key => Err(overlapping()),
+                        _ => Ok(()),
+                    };
                 }
                 if reader.rows > 0 {
                     self.border = Some(mem::take(&mut reader.row.key));
@@ -496,11 +532,15 @@ struct Block {
 struct Row {
     flags: u8,
     key: String,
+    /// How many of the block's flags are before the first id that has not been decoded: an id is only looked at when its
+    /// entry is asked for, but it depends on those before.
+    flags_used: usize,
     /// The id, and how much of it is stored: that is what the next one shares characters with.
     id: String,
     stored: usize,
-    /// The end of the id that is not stored; only right when there is such an end.
+    /// The end of an id that is not stored, and of how many of its first characters it was made.
     checksum: [u8; 3],
+    summed: usize,
     accepted: u64,
     refused: u64,
     refusal: usize,
@@ -738,59 +778,86 @@ impl Block {
         bytes.try_into().ok().map(u64::from_le_bytes)
     }
 
-    fn is_done(&self) -> bool {
-        self.cursors.iter().all(Cursor::is_done) && self.fingerprint.is_done()
+    /// Nothing is left, of the ids or of the other columns.
+    fn is_done(&self, ids: bool) -> bool {
+        const IDS: std::ops::RangeInclusive<usize> = Column::IdShared as usize..=Column::Id as usize;
+        let mut columns = self.cursors.iter().enumerate().filter(|(column, _)| IDS.contains(column) == ids);
+        columns.all(|(_, cursor)| cursor.is_done()) && self.fingerprint.is_done()
     }
 }
 
 impl Row {
-    /// Takes the next row off the block. None when the block contradicts itself or the order.
+    /// Begins a block: its ids share nothing with those before.
+    const fn begin(&mut self, block: &Block) {
+        (self.flags_used, self.stored, self.summed) = (block.cursors[Column::Flags as usize].at, 0, 0);
+    }
+
+    /// Takes the next row off the block, but for its id. None when the block contradicts itself or the order.
+    #[inline]
     fn decode(&mut self, block: &mut Block, first: bool) -> Option<()> {
         let flags = block.flags()?;
         self.decode_key(block, first)?;
         if flags & ACCEPTED != 0 {
             self.accepted = block.fingerprint()?;
         }
-        if flags & ID != 0 {
-            self.decode_id(block, flags & ID_15 != 0)?;
-        }
         if flags & REFUSED != 0 {
             self.decode_refused(block)?;
         }
         self.flags = flags;
         block.left -= 1;
-        if block.left == 0 {
-            self.stored = 0;
-            return block.is_done().then_some(());
-        }
-        Some(())
+        (block.left > 0 || block.is_done(false)).then_some(())
     }
 
     /// The first key of a block shares nothing, so that it is compared with the whole key before.
+    #[inline]
     fn decode_key(&mut self, block: &mut Block, first: bool) -> Option<()> {
         let (shared, rest) = block.key()?;
         let before = self.key.get(shared..)?;
-        (first || before < rest).then_some(())?;
+        let ascends = match (before.as_bytes(), rest.as_bytes()) {
+            // Nearly always it is the first byte that tells.
+            ([a, ..], [b, ..]) if a != b => a < b,
+            _ => before < rest,
+        };
+        (first || ascends).then_some(())?;
         self.key.truncate(shared);
         self.key.push_str(rest);
         Some(())
     }
 
-    fn decode_id(&mut self, block: &mut Block, short: bool) -> Option<()> {
+    /// Decodes the ids up to that of this row. None when the block contradicts itself.
+    fn decode_ids(&mut self, block: &mut Block) -> Option<()> {
+        while self.flags_used < block.cursors[Column::Flags as usize].at {
+            let flags = *block.text.get(self.flags_used)?;
+            if flags & ID != 0 {
+                self.decode_id(block)?;
+            }
+            self.flags_used += 1;
+        }
+        if self.flags & ID_15 != 0 && self.id.len() == self.stored {
+            self.add_checksum()?;
+        }
+        (block.left > 0 || block.is_done(true)).then_some(())
+    }
+
+    fn decode_id(&mut self, block: &mut Block) -> Option<()> {
         let (shared, rest) = block.id()?;
         (shared <= self.stored && self.id.is_char_boundary(shared)).then_some(())?;
-        // Of two ids with an end, those letters are the same whose groups are shared.
-        let same = if self.id.len() == self.stored + 3 { shared / 5 } else { 0 };
         self.id.truncate(shared);
         self.id.push_str(rest);
         self.stored = self.id.len();
-        if short {
-            (self.stored == 15).then_some(())?;
-            for (letter, group) in self.checksum.iter_mut().zip(self.id.as_bytes().chunks(5)).skip(same) {
-                *letter = checksum_letter(group)?;
-            }
-            self.checksum.iter().for_each(|letter| self.id.push(char::from(*letter)));
+        self.summed = self.summed.min(shared);
+        Some(())
+    }
+
+    /// Adds what is not stored of an id. Those letters are still right whose groups are shared.
+    fn add_checksum(&mut self) -> Option<()> {
+        (self.stored == 15).then_some(())?;
+        let groups = self.id.as_bytes().chunks(5);
+        for (letter, group) in self.checksum.iter_mut().zip(groups).skip(self.summed / 5) {
+            *letter = checksum_letter(group)?;
         }
+        self.summed = self.stored;
+        self.checksum.iter().for_each(|letter| self.id.push(char::from(*letter)));
         Some(())
     }
 
@@ -904,13 +971,12 @@ fn check_lengths(entry: &Entry<'_>) -> Result<(), Failure> {
     Err(Failure::bug("a `segment` was given a text longer than it can hold"))
 }
 
-fn check_border(border: Option<&str>, key: &str) -> Result<(), Failure> {
-    match border {
-        Some(border) if border >= key => Err(Failure::bug("two `segments` overlap, or are not in key order")),
-        _ => Ok(()),
-    }
+#[cold]
+fn overlapping() -> Failure {
+    Failure::bug("two `segments` overlap, or are not in key order")
 }
 
+#[cold]
 fn damaged() -> Failure {
     Failure::bug("a `segment` is damaged: what it holds and its checksum or order disagree")
 }

@@ -45,30 +45,25 @@ pub fn settle_chunk<R: Read, W: Write>(
     let mut out = Writer::new(out);
     let mut key = String::new();
     loop {
-        let old = baseline.current().filter(|entry| place(chunk, entry.key).is_eq());
-        let gone = removed.current();
-        let news = || deltas.iter().filter_map(Reader::current);
-        let Some(next) = old.iter().chain(&gone).map(|entry| entry.key).chain(news().map(|e| e.key)).min()
-        else {
-            break;
-        };
+        let old = baseline.key().filter(|key| place(chunk, key).is_eq());
+        let news = deltas.iter().filter_map(Reader::key);
+        let Some(next) = old.into_iter().chain(removed.key()).chain(news).min() else { break };
+        let (known, gone) = (old == Some(next), removed.key() == Some(next));
         key.clear();
         key.push_str(next);
-        let old = old.filter(|entry| entry.key == key);
-        let gone = gone.is_some_and(|entry| entry.key == key);
-        let released = old.map(|entry| released(entry, releases));
-        if let Some(entry) = settle(chunk, &key, released, gone, news())? {
+        let old = if known { baseline.current()? } else { None };
+        let old = old.map(|entry| released(entry, releases));
+        let news = deltas.iter_mut().filter(|delta| delta.key() == Some(&key)).map(Reader::current);
+        if let Some(entry) = settle(chunk, &key, old, gone, news)? {
             out.push(&entry)?;
         }
-        let was_old = old.is_some();
-        if was_old {
+        if known {
             baseline.step()?;
         }
         if gone {
             removed.step()?;
         }
-        let passed = |delta: &&mut Reader<R>| delta.current().is_some_and(|entry| entry.key == key);
-        deltas.iter_mut().filter(passed).try_for_each(Reader::step)?;
+        deltas.iter_mut().filter(|delta| delta.key() == Some(&key)).try_for_each(Reader::step)?;
     }
     out.finish()
 }
@@ -85,12 +80,12 @@ fn settle<'a>(
     key: &str,
     old: Option<Entry<'a>>,
     gone: bool,
-    news: impl Iterator<Item = Entry<'a>>,
+    news: impl Iterator<Item = Result<Option<Entry<'a>>, Failure>>,
 ) -> Result<Option<Entry<'a>>, Failure> {
     let mut known = old;
     let mut loaded = false;
-    for news in news.filter(|entry| entry.key == key) {
-        known = apply(known, news)?;
+    for news in news.filter_map(Result::transpose) {
+        known = apply(known, news?)?;
         loaded = true;
     }
     if (gone || loaded) && place(chunk, key).is_ne() {

@@ -38,7 +38,7 @@ mod fast;
 use crate::{
     collections::NULL,
     contract::ColumnKind,
-    csv,
+    csv::{self, Line},
     mapping::{Assignment, Conversion, Source, WhenNull},
     partition::{Raw, Row},
 };
@@ -80,7 +80,7 @@ pub struct Cells<'a> {
     assignment: &'a Assignment,
     /// The position of the column; of a constant, one that no row has.
     index: usize,
-    way: Way,
+    way: Way<'a>,
 }
 
 /// What a cell does to its field.
@@ -105,45 +105,44 @@ impl<'a> Cells<'a> {
         Self { assignment, index, way }
     }
 
-    /// Appends the CSV cell of a row.
+    /// Adds the CSV cell of a row to its line when that is short work, as for most: it sets a value then. Else nothing
+    /// has happened, and [`Self::write`] is for it.
+    #[inline]
+    pub fn write_short(&self, row: &Row<'_>, line: &mut Line) -> bool {
+        let Some((text, length)) = row.short(self.index) else { return false };
+        let Some(room) = line.room() else { return false };
+        let Some(length) = self.way.write(text, length, room) else { return false };
+        line.wrote(length);
+        true
+    }
+
+    /// Adds the CSV cell of a row to its line; a fault leaves it empty.
     ///
     /// # Errors
     /// As [`write`], and `broken_text`.
-    #[inline]
-    pub fn write(&self, row: &Row<'_>, out: &mut Vec<u8>) -> Result<Effect, Fault> {
-        // Most cells are of this kind, and foreseen: nothing else is asked before.
-        if let Some((tail, length)) = row.clean(self.index)
-            && length > 0
-            && fast::clean(self.way, tail, length, out)
-        {
-            return Ok(Effect::Set);
-        }
-        self.write_other(row, out)
-    }
-
     #[inline(never)]
-    fn write_other(&self, row: &Row<'_>, out: &mut Vec<u8>) -> Result<Effect, Fault> {
+    pub fn write(&self, row: &Row<'_>, line: &mut Line) -> Result<Effect, Fault> {
         match row.raw(self.index) {
-            Raw::Null | Raw::Clean(b"") => {
-                let Assignment { when_null, header, .. } = self.assignment;
-                return null(*when_null, out).map_err(|refusal| refusal.of(header));
+            Raw::Null | Raw::Clean(b"") if self.assignment.when_null == WhenNull::Clear => {
+                line.push(NULL.as_bytes());
+                return Ok(Effect::Clear);
             }
-            Raw::Clean(text) if is_listed(&self.assignment.conversion, text) => out.extend_from_slice(text),
-            Raw::Commas(text) if self.way.quotes(text) => csv::quoted_as_is(out, text),
-            Raw::Quotes(text) if self.way.quotes(text) => csv::quoted_escaped(out, text),
-            _ => return self.write_long(row, out),
+            Raw::Null | Raw::Clean(b"") => return line.push_with(|out| self.write_long(row, out)),
+            Raw::Clean(text) if self.way.is_verbatim(text) => line.push(text),
+            Raw::Commas(text) if self.way.quotes(text) => line.push_quoted(text),
+            Raw::Quotes(text) if self.way.quotes(text) => line.push_escaped(text),
+            _ => return line.push_with(|out| self.write_long(row, out)),
         }
         Ok(Effect::Set)
     }
 
     fn write_long(&self, row: &Row<'_>, out: &mut Vec<u8>) -> Result<Effect, Fault> {
-        let start = out.len();
         if row.is_broken(self.index) {
             let reason = "holds half of a surrogate pair".to_owned();
             return Err(Fault { code: "broken_text", field: self.assignment.header.clone(), reason });
         }
         write(self.assignment, row.cell(self.index), out)?;
-        Ok(match &out[start..] {
+        Ok(match out.as_slice() {
             b"" => Effect::Keep,
             cell if cell == NULL.as_bytes() => Effect::Clear,
             _ => Effect::Set,
@@ -188,13 +187,6 @@ pub fn constant(conversion: &Conversion, header: &str, text: &str) -> Result<Str
         }
         _ => Ok(String::from_utf8(out).expect("the other conversions write ASCII without quotes")),
     }
-}
-
-/// One of the values of a picklist, none of which holds anything that would have to be quoted.
-fn is_listed(conversion: &Conversion, text: &[u8]) -> bool {
-    let Conversion::Picklist { values } = conversion else { return false };
-    let is_plain = !csv::has_outer_blank(text) && text != NULL.as_bytes();
-    is_plain && values.iter().any(|value| value.as_bytes() == text)
 }
 
 /// A code and its reason.
@@ -618,7 +610,8 @@ fn date(days: i64, out: &mut Vec<u8>) -> Written {
 
 /// Writes `yyyy-MM-ddTHH:mm:ss.SSSZ`.
 fn date_time(millis: i64, out: &mut Vec<u8>) -> Written {
-    out.extend_from_slice(&date_time_text(millis).map_or_else(no_date, Ok)?);
+    let text = date_time_text(millis.div_euclid(DAY), millis.rem_euclid(DAY) as u32);
+    out.extend_from_slice(&text.map_or_else(no_date, Ok)?);
     Ok(())
 }
 
@@ -636,12 +629,12 @@ fn no_date<T>() -> Result<T, Refusal> {
     refuse("date_out_of_range", "is outside of the years 1700 to 4000")
 }
 
-/// `yyyy-MM-ddTHH:mm:ss.SSSZ`; none outside of [`DATES`].
+/// `yyyy-MM-ddTHH:mm:ss.SSSZ`, so many days after 1970 and milliseconds after midnight; none outside of [`DATES`].
 #[inline]
-fn date_time_text(millis: i64) -> Option<[u8; 24]> {
+fn date_time_text(days: i64, millis: u32) -> Option<[u8; 24]> {
     let mut text = [b'T'; 24];
-    text[..10].copy_from_slice(&date_text(millis.div_euclid(DAY))?);
-    text[11..].copy_from_slice(&time_text(millis.rem_euclid(DAY) as u32));
+    text[..10].copy_from_slice(&date_text(days)?);
+    text[11..].copy_from_slice(&time_text(millis));
     Some(text)
 }
 

@@ -3,9 +3,10 @@
 
 use backhaul_engine::{
     contract::ColumnKind::{self, *},
+    csv::Line,
     mapping::{Assignment, Conversion, Source, WhenNull},
-    partition::{Rows, WINDOW},
-    value::{Cells, accepts, constant, write},
+    partition::{Row, Rows, WINDOW},
+    value::{Cells, Fault, accepts, constant, write},
 };
 use proptest::prelude::*;
 
@@ -462,10 +463,11 @@ proptest! {
             for (kind, conversion) in pairs() {
                 for when_null in [WhenNull::Clear, WhenNull::Keep, WhenNull::Refuse] {
                     let mut assignment = assignment(kind.clone(), conversion.clone(), when_null);
-                    let (mut short, mut long) = (b"x,".to_vec(), b"x,".to_vec());
+                    let mut long = Vec::new();
                     let expected = write(&assignment, cell, &mut long);
                     assignment.source = Source::Column { index, kind: kind.clone(), scale: None };
-                    prop_assert_eq!(Cells::of(&assignment).write(&row, &mut short).map(drop), expected);
+                    let (written, short) = shortly(&assignment, &row);
+                    prop_assert_eq!(written, expected);
                     prop_assert_eq!(&short, &long, "{:?} {:?} to {:?}", cell, kind, &assignment.conversion);
                 }
             }
@@ -491,15 +493,31 @@ proptest! {
             let row = read.next().unwrap().unwrap();
             for (index, (text, _)) in cells.iter().enumerate() {
                 let mut assignment = assignment(Text, Conversion::Text { max_chars: 0 }, WhenNull::Keep);
-                let (mut short, mut long) = (Vec::new(), Vec::new());
+                let mut long = Vec::new();
                 let expected = write(&assignment, Some(text), &mut long);
                 assignment.source = Source::Column { index, kind: Text, scale: None };
-                prop_assert_eq!(Cells::of(&assignment).write(&row, &mut short).map(drop), expected);
+                let (written, short) = shortly(&assignment, &row);
+                prop_assert_eq!(written, expected);
                 prop_assert_eq!(&short, &long, "{:?}", text);
             }
         }
         prop_assert!(read.next().unwrap().is_none());
     }
+}
+
+/// Writes the cell of a row twice, into a line without room and behind another cell: what was written, and the cell.
+fn shortly(assignment: &Assignment, row: &Row<'_>) -> (Result<(), Fault>, Vec<u8>) {
+    let (cells, mut line) = (Cells::of(assignment), Line::default());
+    let first = cells.write(row, &mut line).map(drop);
+    if cells.write_short(row, &mut line) {
+        assert_eq!(first, Ok(()));
+    } else {
+        assert_eq!(cells.write(row, &mut line).map(drop), first);
+    }
+    let twice = line.row();
+    let cell = &twice[..twice.len() / 2];
+    assert_eq!(twice, [cell, b",", cell].concat());
+    (first, cell.to_vec())
 }
 
 /// Texts of up to some blocks, most of them with nothing special but at one place.

@@ -171,7 +171,7 @@ fn a_reader_that_failed_goes_on_failing() {
     *bytes.last_mut().unwrap() ^= 1;
     let mut reader = Reader::new(bytes.as_slice());
     while let Ok(Some(_)) = reader.advance() {}
-    assert!(reader.current().is_none());
+    assert!(reader.current().unwrap().is_none());
     assert!(reader.advance().is_err());
     assert!(reader.checksum().is_none());
 }

@@ -1,15 +1,12 @@
 //! Where the strings of a text are, and what else they hold.
 //!
-//! Every byte is looked at once, sixteen in one instruction. A batch of blocks is looked at before its strings are
+//! Every byte is looked at once, many in one instruction. A batch of blocks is looked at before its strings are
 //! asked for, so that finding one does not wait for the one before: after that a cell is a matter of a few bits.
 
-use pulp::{Arch, Simd, WithSimd};
-use wide::u8x16;
+mod lanes;
 
-use super::{Form, Span};
-
-/// Bytes of a block: as many as a mask has bits.
-const BLOCK: usize = 64;
+use super::{Span, Spans};
+use lanes::{BLOCK, Lanes, Processor, Task};
 
 /// Blocks that are looked at in one go: a few rows.
 const BATCH: usize = 32;
@@ -35,32 +32,22 @@ pub(super) struct Index {
     escaped: bool,
     /// All ones when the next block begins within a string, else zero.
     inside: u64,
-    /// What the processor can do.
-    arch: Arch,
+    processor: Processor,
 }
 
-/// The next batch, looked at with all that the processor can do: whatever is called from there has to be inlined.
+/// To look at the next batch; none at the end of the text.
 struct Look<'a> {
     index: &'a mut Index,
     text: &'a [u8],
 }
 
-impl WithSimd for Look<'_> {
+impl Task for Look<'_> {
     type Output = Option<()>;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> Self::Output {
-        self.index.look(self.text)
+    fn run(self, lanes: impl Lanes) -> Self::Output {
+        self.index.look(self.text, lanes)
     }
-}
-
-/// What is asked of every block.
-struct Seen {
-    /// A bit for each quote; it may be escaped.
-    quotes: u64,
-    /// A bit for each backslash, comma and control character.
-    special: u64,
-    any_backslash: bool,
 }
 
 /// What stands in a block that holds something special, a bit for each byte.
@@ -80,7 +67,16 @@ const BACKSLASHES: u8 = 4;
 impl Index {
     pub(super) fn new() -> Self {
         let (quotes, held) = (Box::new([0; MOST]), Box::new([0; MOST / 2 + 1]));
-        Self { quotes, used: 0, found: 0, held, next: 0, escaped: false, inside: 0, arch: Arch::new() }
+        Self {
+            quotes,
+            used: 0,
+            found: 0,
+            held,
+            next: 0,
+            escaped: false,
+            inside: 0,
+            processor: Processor::new(),
+        }
     }
 
     /// Forgets everything: the strings are those from `at` on, which is in none.
@@ -89,29 +85,38 @@ impl Index {
         self.held[0] = 0;
     }
 
-    /// The next string of `text` and all that follow it with nothing but a comma in between: the last is returned,
-    /// those before it are added to `spans`. `escapes` becomes true when one holds other escapes than those of quotes.
-    /// None when one does not end in `text`; then only [`Self::restart`] may follow.
+    /// Adds the next string of `text` to `spans`, and all that follow it with nothing but a comma in between. The place
+    /// behind the last; none when one does not end in `text`, then only [`Self::restart`] may follow. `escapes` becomes
+    /// true when one may hold other escapes than those of quotes.
     #[inline]
-    pub(super) fn strings(&mut self, text: &[u8], spans: &mut Vec<Span>, escapes: &mut bool) -> Option<Span> {
+    pub(super) fn strings(&mut self, text: &[u8], spans: &mut Spans, escapes: &mut bool) -> Option<usize> {
         loop {
             let (strings, _) = self.quotes[self.used..self.found].as_chunks::<2>();
-            for (&[start, end], held) in strings.iter().zip(&self.held[self.used / 2..]) {
-                self.used += 2;
-                let span = Span { start: start + 1, end, form: form(*held) };
-                *escapes |= span.form == Form::Escaped;
+            let strings = strings.iter().zip(&self.held[self.used / 2..]);
+            let (mut seen, mut all, mut last) = (0, 0, None);
+            for ((&[start, end], &held), span) in strings.zip(spans.free()) {
+                *span = Span { start: start + 1, end, held };
+                seen += 1;
+                all |= held;
                 if text.get(end as usize + 1..end as usize + 3) != Some(b",\"") {
-                    return Some(span);
+                    last = Some(end as usize + 1);
+                    break;
                 }
-                spans.push(span);
             }
-            self.arch.dispatch(Look { index: self, text })?;
+            self.used += 2 * seen;
+            spans.found += seen;
+            *escapes |= all & (STRANGE | BACKSLASHES) == STRANGE | BACKSLASHES;
+            if last.is_some() {
+                return last;
+            }
+            if self.found - self.used < 2 {
+                self.processor.run(Look { index: self, text })?;
+            }
         }
     }
 
-    /// Looks at the next batch; none at the end of the text.
     #[inline(always)]
-    fn look(&mut self, text: &[u8]) -> Option<()> {
+    fn look(&mut self, text: &[u8], lanes: impl Lanes) -> Option<()> {
         let rest = text.get(self.next..).filter(|rest| !rest.is_empty())?;
         // At most the beginning of a string is left, and what the string holds so far.
         self.quotes[0] = self.quotes[self.used];
@@ -120,12 +125,12 @@ impl Index {
         (self.found, self.used) = (self.found - self.used, 0);
         let (blocks, last) = rest.as_chunks::<BLOCK>();
         for block in blocks.iter().take(BATCH) {
-            self.add(block);
+            self.add(block, lanes);
         }
         if blocks.is_empty() {
             let mut block = [b' '; BLOCK];
             block[..last.len()].copy_from_slice(last);
-            self.add(&block);
+            self.add(&block, lanes);
             self.next = text.len();
         }
         Some(())
@@ -133,11 +138,10 @@ impl Index {
 
     /// Takes down the next block.
     #[inline(always)]
-    fn add(&mut self, block: &[u8; BLOCK]) {
-        let Seen { mut quotes, special, any_backslash } = Seen::of(block);
-        let (mut backslashes, mut escapes) = (0, 0);
-        if self.escaped || any_backslash {
-            backslashes = mask(block, |bytes| bytes.simd_eq(u8x16::splat(b'\\')));
+    fn add(&mut self, block: &[u8; BLOCK], lanes: impl Lanes) {
+        let (mut quotes, special) = lanes.quotes_and_special(block);
+        let (backslashes, mut escapes) = (lanes.equal(block, b'\\'), 0);
+        if self.escaped || backslashes != 0 {
             let escaped = escaped(backslashes, &mut self.escaped);
             escapes = escaped & !quotes;
             quotes &= !escaped;
@@ -146,7 +150,7 @@ impl Index {
         self.inside = 0_u64.wrapping_sub(inside >> 63);
         let special = (special | escapes) & inside;
         if special != 0 {
-            let commas = mask(block, |bytes| bytes.simd_eq(u8x16::splat(b',')));
+            let commas = lanes.equal(block, b',');
             let strange = special & !commas & !backslashes | escapes;
             self.hold(&Marks { quotes, backslashes, commas: commas & !escapes, strange }, special);
         }
@@ -186,45 +190,6 @@ impl Index {
             special &= !string;
         }
     }
-}
-
-impl Seen {
-    #[inline(always)]
-    fn of(block: &[u8; BLOCK]) -> Self {
-        let mut seen = Self { quotes: 0, special: 0, any_backslash: false };
-        let mut any = u8x16::splat(0);
-        for (part, bytes) in block.as_chunks::<16>().0.iter().enumerate() {
-            let bytes = u8x16::new(*bytes);
-            let are = |byte: u8| bytes.simd_eq(u8x16::splat(byte));
-            let backslashes = are(b'\\');
-            let control = bytes.min(u8x16::splat(0x1f)).simd_eq(bytes) | are(0x7f);
-            any |= backslashes;
-            seen.quotes |= bits(are(b'"'), part);
-            seen.special |= bits(backslashes | are(b',') | control, part);
-        }
-        seen.any_backslash = any.to_bitmask() != 0;
-        seen
-    }
-}
-
-/// A bit for each byte of a block for which `found` gives ones.
-#[inline(always)]
-fn mask(block: &[u8; BLOCK], found: impl Fn(u8x16) -> u8x16) -> u64 {
-    let parts = block.as_chunks::<16>().0.iter().enumerate();
-    parts.fold(0, |mask, (part, bytes)| mask | bits(found(u8x16::new(*bytes)), part))
-}
-
-#[inline(always)]
-fn bits(mask: u8x16, part: usize) -> u64 {
-    u64::from(mask.to_bitmask()) << (16 * part)
-}
-
-/// The form of a string that holds these. A table, because which it is cannot be foreseen.
-#[inline(always)]
-const fn form(held: u8) -> Form {
-    use Form::{Clean, Commas, Escaped, Plain, Quotes};
-    const FORMS: [Form; 8] = [Clean, Commas, Plain, Plain, Quotes, Quotes, Escaped, Escaped];
-    FORMS[(held & 7) as usize]
 }
 
 /// From every other quote to the one before the next: what is within strings, when the first one begins one.

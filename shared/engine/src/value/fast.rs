@@ -5,13 +5,17 @@
 
 use wide::u8x16;
 
-use crate::{contract::ColumnKind as Kind, csv, mapping::Conversion};
+use crate::{
+    contract::ColumnKind as Kind,
+    csv::{ROOM, has_outer_blank},
+    mapping::Conversion,
+    partition::SHORT,
+};
 
 use super::{date_text, date_time_text};
 
 /// How a usual value is written: its column type and conversion in one.
-#[derive(Clone, Copy)]
-pub(super) enum Way {
+pub(super) enum Way<'a> {
     /// As it is, when it has at most so many bytes.
     Text {
         most: usize,
@@ -21,6 +25,8 @@ pub(super) enum Way {
         room: usize,
         scale: usize,
     },
+    /// As it is, when it is one of these.
+    Listed(&'a [String]),
     Boolean,
     /// Days since 1970.
     Day,
@@ -32,8 +38,8 @@ pub(super) enum Way {
     Long,
 }
 
-impl Way {
-    pub(super) fn of(kind: &Kind, conversion: &Conversion) -> Self {
+impl<'a> Way<'a> {
+    pub(super) fn of(kind: &Kind, conversion: &'a Conversion) -> Self {
         let all_if = |limit: u32, none: bool| if none { usize::MAX } else { limit as usize };
         match (conversion, kind) {
             (Conversion::Text { max_chars }, _) if is_text(kind) => {
@@ -46,6 +52,7 @@ impl Way {
                 room: all_if(precision.saturating_sub(*scale), *precision == 0),
                 scale: all_if(*scale, *precision == 0),
             },
+            (Conversion::Picklist { values }, _) => Self::Listed(values),
             (Conversion::Boolean, _) => Self::Boolean,
             (Conversion::Date, Kind::Date) => Self::Day,
             (Conversion::DateTime, Kind::TimestampNtz | Kind::TimestampLtz) => Self::Instant { zone: false },
@@ -56,35 +63,44 @@ impl Way {
 
     /// A text with commas or quotes is written in quotes. It has no more characters than bytes, so a short one needs
     /// no counting.
+    pub(super) fn quotes(&self, text: &[u8]) -> bool {
+        matches!(self, Self::Text { most } if text.len() <= *most)
+    }
+
+    /// A text of any length that holds nothing special is written as it is.
+    pub(super) fn is_verbatim(&self, text: &[u8]) -> bool {
+        self.quotes(text) && !has_outer_blank(text) && text != b"#N/A"
+    }
+
+    /// Writes a text of so many bytes, at least one, that holds nothing special, and a comma; how many bytes that are.
+    /// None when it needs a closer look. What follows the text is no digit.
     #[inline]
-    pub(super) fn quotes(self, text: &[u8]) -> bool {
-        matches!(self, Self::Text { most } if text.len() <= most)
+    pub(super) fn write(&self, text: &[u8; SHORT], length: usize, room: &mut [u8; ROOM]) -> Option<usize> {
+        // Nearly all is written as it is.
+        room[..SHORT].copy_from_slice(text);
+        room[length] = b',';
+        // Half of the cells are text: asked first, it keeps the rest out of the way.
+        if let Self::Text { most } = self {
+            return (length <= *most && is_plain(text, length)).then_some(length + 1);
+        }
+        let is_as_it_is = match self {
+            Self::Number { room, scale } => is_decimal(*room, *scale, text, length),
+            Self::Listed(values) => is_plain(text, length) && is_listed(values, &text[..length]),
+            Self::Boolean => matches!(&text[..length], b"true" | b"false"),
+            Self::Day => return day(text, length, room),
+            Self::Instant { zone } => return instant(*zone, text, length, room),
+            Self::Text { .. } | Self::Long => false,
+        };
+        is_as_it_is.then_some(length + 1)
     }
 }
 
-/// Appends a text that is not empty and holds nothing special. False when it needs a closer look; then `out` is as it
-/// was.
+/// Writes a cell and its comma.
 #[inline]
-pub(super) fn clean(way: Way, tail: &[u8], length: usize, out: &mut Vec<u8>) -> bool {
-    // Every other cell is a text: asked first, it needs no jump.
-    if let Way::Text { most } = way {
-        return length <= most && text(tail, length, out);
-    }
-    match way {
-        Way::Number { room, scale } => decimal(room, scale, tail, length, out),
-        Way::Boolean => boolean(&tail[..length], out),
-        Way::Day => append(day(tail, length).and_then(date_text), out),
-        Way::Instant { zone } => append(instant(zone, tail, length).and_then(date_time_text), out),
-        Way::Text { .. } | Way::Long => false,
-    }
-}
-
-#[inline]
-fn append<const N: usize>(text: Option<[u8; N]>, out: &mut Vec<u8>) -> bool {
-    if let Some(text) = &text {
-        out.extend_from_slice(text);
-    }
-    text.is_some()
+fn end<const N: usize>(text: [u8; N], room: &mut [u8; ROOM]) -> Option<usize> {
+    room[..N].copy_from_slice(&text);
+    room[N] = b',';
+    Some(N + 1)
 }
 
 /// The text of the column is written as it is.
@@ -102,42 +118,28 @@ fn is_text(kind: &Kind) -> bool {
     )
 }
 
+/// Needs no quotes, and cannot be `#N/A`.
 #[inline]
-fn text(tail: &[u8], length: usize, out: &mut Vec<u8>) -> bool {
-    let is_blank = |byte: u8| matches!(byte, b' ' | b'\t');
-    if is_blank(tail[0]) || is_blank(tail[length - 1]) || &tail[..length] == b"#N/A" {
-        return false;
-    }
-    csv::copy(out, tail, length);
-    true
+fn is_plain(text: &[u8; SHORT], length: usize) -> bool {
+    !matches!(text[0], b' ' | b'#') && text[length - 1] != b' '
 }
 
-fn boolean(text: &[u8], out: &mut Vec<u8>) -> bool {
-    match text {
-        b"true" | b"1" => out.extend_from_slice(b"true"),
-        b"false" | b"0" => out.extend_from_slice(b"false"),
-        _ => return false,
-    }
-    true
+#[inline(never)]
+fn is_listed(values: &[String], text: &[u8]) -> bool {
+    values.iter().any(|value| value.as_bytes() == text)
 }
 
 /// A number of at most sixteen characters that is written as it came.
-fn decimal(room: usize, scale: usize, tail: &[u8], length: usize, out: &mut Vec<u8>) -> bool {
-    let negative = usize::from(tail[0] == b'-');
-    let (tail, length) = (&tail[negative..], length - negative);
-    let Some(point) = point(tail, length) else { return false };
-    let is_zero = point == 1 && tail[0] == b'0';
+#[inline(never)]
+fn is_decimal(room: usize, scale: usize, text: &[u8; SHORT], length: usize) -> bool {
+    let negative = usize::from(text[0] == b'-');
+    let (text, length) = (&text[negative..], length - negative);
+    let Some(point) = point(text, length) else { return false };
+    let is_zero = point == 1 && text[0] == b'0';
     // Without a superfluous zero in front, and minus zero is not written.
-    let is_plain = if tail[0] == b'0' { is_zero && negative == 0 } else { point > 0 };
+    let is_canonical = if text[0] == b'0' { is_zero && negative == 0 } else { point > 0 };
     let decimals = (length - point).saturating_sub(1);
-    if !is_plain || (point > room && !is_zero) || decimals > scale || point + 1 == length {
-        return false;
-    }
-    if negative == 1 {
-        out.push(b'-');
-    }
-    csv::copy(out, tail, length);
-    true
+    is_canonical && (point <= room || is_zero) && decimals <= scale && point + 1 != length
 }
 
 /// Where the point of a number is, or would be. None when there is anything but digits and a point, or too
@@ -150,7 +152,7 @@ fn point(tail: &[u8], length: usize) -> Option<usize> {
         return Some(length);
     }
     let at = others.trailing_zeros() as usize;
-    (others & (others - 1) == 0 && bytes[at] == b'.').then_some(at)
+    (others >> at == 1 && bytes[at] == b'.').then_some(at)
 }
 
 /// A bit for every byte that is no digit.
@@ -160,34 +162,54 @@ fn others(bytes: [u8; 16]) -> u32 {
     !digits.min(u8x16::splat(9)).simd_eq(digits).to_bitmask()
 }
 
-/// The days of a date column.
-fn day(tail: &[u8], length: usize) -> Option<i64> {
-    let negative = tail[0] == b'-';
-    let (days, end) = number(tail, usize::from(negative))?;
-    (end == length).then_some(if negative { -days } else { days })
+/// Writes a date column, which has the days.
+#[inline(never)]
+fn day(text: &[u8; SHORT], length: usize, room: &mut [u8; ROOM]) -> Option<usize> {
+    let negative = text[0] == b'-';
+    let (days, at) = number(text, usize::from(negative))?;
+    if at != length {
+        return None;
+    }
+    end(date_text(if negative { -days } else { days })?, room)
 }
 
-/// The milliseconds of a timestamp column, not before 1970.
-fn instant(has_zone: bool, tail: &[u8], length: usize) -> Option<i64> {
-    let (seconds, end) = ten_digits(tail).map_or_else(|| number(tail, 0), |seconds| Some((seconds, 10)))?;
-    let (millis, end) = if tail.get(end) == Some(&b'.') { fraction(tail, end + 1)? } else { (0, end) };
-    let is_whole = end == length || (has_zone && is_offset(tail, end, length));
-    is_whole.then_some(seconds * 1000 + millis)
+/// Writes a timestamp column from 2001 to 2286: then the seconds have ten digits. Its fraction has three digits or more,
+/// if there is one.
+#[inline(never)]
+fn instant(has_zone: bool, text: &[u8; SHORT], length: usize, room: &mut [u8; ROOM]) -> Option<usize> {
+    let seconds = ten_digits(text)?;
+    let (millis, at) = if text[10] == b'.' { fraction(text)? } else { (0, 10) };
+    if at != length && !(has_zone && is_offset(text, at, length)) {
+        return None;
+    }
+    end(date_time_text((seconds / 86_400) as i64, (seconds % 86_400) as u32 * 1000 + millis)?, room)
 }
 
 /// A blank and the offset of a time zone; the instant is the same in all.
-fn is_offset(tail: &[u8], at: usize, length: usize) -> bool {
-    let offset = if tail.get(at) == Some(&b' ') { number(tail, at + 1) } else { None };
-    offset.is_some_and(|(minutes, end)| minutes <= 2880 && end == length)
+#[inline]
+fn is_offset(text: &[u8; SHORT], at: usize, length: usize) -> bool {
+    let Some(bytes) = text[at + 1..].first_chunk() else { return false };
+    let count = others(*bytes).trailing_zeros() as usize;
+    let is_limited = count < 4 || (count == 4 && bytes[..4] <= b"2880"[..]);
+    text[at] == b' ' && count > 0 && is_limited && at + 1 + count == length
 }
 
-/// A number of just ten digits, as the seconds of a present time are.
+/// A number of just ten digits.
 #[inline]
-fn ten_digits(tail: &[u8]) -> Option<i64> {
-    let bytes = tail.first_chunk::<16>().filter(|bytes| others(**bytes) & 0x7ff == 0x400)?;
-    let [tens, ones] = [bytes[8], bytes[9]];
+fn ten_digits(text: &[u8; SHORT]) -> Option<u64> {
+    let bytes = text.first_chunk::<16>().filter(|bytes| others(**bytes) & 0x7ff == 0x400)?;
+    let [tens, ones] = [text[8], text[9]].map(|digit| u64::from(digit - b'0'));
     let eight = eight_digits(u64::from_le_bytes(*bytes.first_chunk()?) ^ (u64::MAX / 255 * u64::from(b'0')));
-    Some(eight as i64 * 100 + i64::from(tens - b'0') * 10 + i64::from(ones - b'0'))
+    Some(eight * 100 + tens * 10 + ones)
+}
+
+/// The milliseconds of a fraction behind ten digits and a point, of three to nine digits, and where it ends.
+#[inline]
+fn fraction(text: &[u8; SHORT]) -> Option<(u32, usize)> {
+    let count = others(*text[11..].first_chunk()?).trailing_zeros() as usize;
+    let [hundreds, tens, ones] =
+        [text[11], text[12], text[13]].map(|digit| u32::from(digit.wrapping_sub(b'0')));
+    (3..=9).contains(&count).then_some((hundreds * 100 + tens * 10 + ones, 11 + count))
 }
 
 /// A number of 1 to 15 digits, and where it ends.
@@ -203,15 +225,6 @@ fn number(tail: &[u8], at: usize) -> Option<(i64, usize)> {
 }
 
 const POWERS: [u64; 8] = [1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000];
-
-/// The milliseconds of at most nine digits, and where they end.
-#[inline]
-fn fraction(tail: &[u8], at: usize) -> Option<(i64, usize)> {
-    let (_, count) = digits(tail, at)?;
-    let digit = |place: usize| if place < count { i64::from(tail[at + place] - b'0') } else { 0 };
-    let ninth = count == 8 && tail.get(at + 8).is_some_and(u8::is_ascii_digit);
-    Some((digit(0) * 100 + digit(1) * 10 + digit(2), at + count + usize::from(ninth)))
-}
 
 /// The number that begins at a place, of at most eight digits, and how many they are. None when there are
 /// no eight bytes.

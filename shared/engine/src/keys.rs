@@ -1,0 +1,44 @@
+//! The order of keys: that of their bytes.
+
+use std::cmp::Ordering;
+
+/// The order of two keys. Most have some bytes more than a word and are as long as the one before, so two words decide:
+/// that costs less than a call.
+#[inline]
+pub(crate) fn compare(a: &[u8], b: &[u8]) -> Ordering {
+    let common = a.len().min(b.len());
+    let Some(last) = common.checked_sub(WORD) else { return a.cmp(b) };
+    // The last word overlaps the one before it, of which is known by then that it is equal.
+    let mut at = 0;
+    while at < last && word(a, at) == word(b, at) {
+        at += WORD;
+    }
+    let at = at.min(last);
+    word(a, at).cmp(&word(b, at)).then(a.len().cmp(&b.len()))
+}
+
+const WORD: usize = size_of::<u64>();
+
+#[inline]
+fn word(bytes: &[u8], at: usize) -> u64 {
+    bytes[at..].first_chunk().map_or(0, |word| u64::from_be_bytes(*word))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_order_is_that_of_the_bytes(
+            shared in prop::collection::vec(any::<u8>(), 0..40),
+            ends in [prop::collection::vec(any::<u8>(), 0..20), prop::collection::vec(any::<u8>(), 0..20)],
+        ) {
+            let [a, b] = ends.map(|end| [shared.as_slice(), &end].concat());
+            prop_assert_eq!(compare(&a, &b), a.cmp(&b));
+            prop_assert_eq!(compare(&a, &a), Ordering::Equal);
+        }
+    }
+}
