@@ -8,7 +8,7 @@
 //! read again. It is good for one sync as it was written, and for the fields as they were described: after a change of
 //! either, the model is read whole, because a row that did not change may now be written differently.
 
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 use crate::{
     Failure,
@@ -45,7 +45,7 @@ pub fn holds_for(sync: &Sync, objects: &Objects) -> String {
     let records = (&sync.key, &sync.destination, &sync.mapping, sync.described_fields(objects));
     let json =
         serde_json::to_vec(&(rows, records)).expect("keys are texts and no value refuses to be written");
-    format!("{:016x}", xxh3_64(&json))
+    format!("{:016x}", XxHash3_64::oneshot(&json))
 }
 
 /// The watermark of a head, if it holds for the sync as it is now.

@@ -5,44 +5,38 @@
 //! column that is added, dropped or renamed changes every fingerprint, and so does a value that is
 //! written in another way. A source value that changes without changing what is sent does not.
 
-use xxhash_rust::{
-    const_xxh3::const_custom_default_secret,
-    xxh3::{xxh3_64, xxh3_64_with_secret, xxh3_64_with_seed},
-};
+use twox_hash::XxHash3_64;
 
 use crate::Fingerprint;
 
 /// Fingerprints of the rows under one header.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Fingerprints {
     seed: u64,
     /// What the hash of a long row makes of the seed, made once.
-    secret: [u8; 192],
+    secret: Box<[u8]>,
 }
-
-/// From how many bytes on the hash takes the secret and not the seed.
-const LONG: usize = 241;
 
 impl Fingerprints {
     /// Fingerprints for rows under this header line (see [`crate::csv::header`]).
     #[must_use]
     pub fn under(header: &str) -> Self {
-        let seed = xxh3_64(header.as_bytes());
-        Self { seed, secret: const_custom_default_secret(seed) }
+        let seed = XxHash3_64::oneshot(header.as_bytes());
+        Self { seed, secret: XxHash3_64::with_seed(seed).into_secret() }
     }
 
     /// The fingerprint of a CSV row, given without its line feed.
     #[must_use]
     pub fn of(&self, row: &[u8]) -> Fingerprint {
-        Fingerprint(match row.len() {
-            LONG.. => xxh3_64_with_secret(row, &self.secret),
-            _ => xxh3_64_with_seed(row, self.seed),
-        })
+        let hash = XxHash3_64::oneshot_with_seed_and_secret(self.seed, &self.secret, row);
+        Fingerprint(hash.expect("the secret is as long as the hash makes it"))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
     use super::*;
 
     #[test]

@@ -6,7 +6,7 @@
 //!
 //! <https://help.salesforce.com/s/articleView?id=platform.custom_field_attributes.htm>
 
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 /// Appends the one form that all spellings of a key have.
 pub(crate) fn push(out: &mut String, key: &str) {
@@ -23,7 +23,7 @@ pub(crate) fn push(out: &mut String, key: &str) {
 pub(crate) fn hash(key: &str, scratch: &mut String) -> u64 {
     scratch.clear();
     push(scratch, key);
-    xxh3_64(scratch.as_bytes())
+    XxHash3_64::oneshot(scratch.as_bytes())
 }
 
 /// There may be another spelling of the key.

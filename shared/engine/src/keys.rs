@@ -17,6 +17,20 @@ pub(crate) fn compare(a: &[u8], b: &[u8]) -> Ordering {
     word(a, at).cmp(&word(b, at)).then(a.len().cmp(&b.len()))
 }
 
+/// How many bytes both begin with.
+pub(crate) fn shared(a: &[u8], b: &[u8]) -> usize {
+    let common = a.len().min(b.len());
+    let mut at = 0;
+    while at + WORD <= common {
+        let differing = word(a, at) ^ word(b, at);
+        if differing != 0 {
+            return at + differing.leading_zeros() as usize / 8;
+        }
+        at += WORD;
+    }
+    at + a[at..].iter().zip(&b[at..]).take_while(|(a, b)| a == b).count()
+}
+
 const WORD: usize = size_of::<u64>();
 
 #[inline]
@@ -39,6 +53,7 @@ mod tests {
             let [a, b] = ends.map(|end| [shared.as_slice(), &end].concat());
             prop_assert_eq!(compare(&a, &b), a.cmp(&b));
             prop_assert_eq!(compare(&a, &a), Ordering::Equal);
+            prop_assert_eq!(shared(&a, &b), a.iter().zip(&b).take_while(|(a, b)| a == b).count());
         }
     }
 }

@@ -35,7 +35,7 @@
 use std::{cmp::Ordering, io::Read, mem, ops::Range};
 
 use simdutf8::basic::from_utf8;
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 use crate::{
     Failure, Fingerprint,
@@ -343,7 +343,7 @@ impl Pending {
 /// The group of a parent, given as its CSV cell. Rows without one lock none: they are spread by their key.
 fn group(parent: &[u8], key: &str) -> u32 {
     let of = if matches!(parent, b"" | b"#N/A") { key.as_bytes() } else { parent };
-    1 + (xxh3_64(of) % u64::from(GROUPS)) as u32
+    1 + (XxHash3_64::oneshot(of) % u64::from(GROUPS)) as u32
 }
 
 /// Characters of a record, and of an external id.
@@ -536,24 +536,20 @@ impl<'a> Output<'a> {
         known: Option<Entry<'_>>,
         fingerprint: Fingerprint,
     ) -> Result<(), Failure> {
-        let accepted = known.as_ref().and_then(|entry| entry.accepted);
+        let (key, accepted) = (row.key(), known.as_ref().and_then(|entry| entry.accepted));
         let was_inserted = self.operation == Operation::Insert && accepted.is_some();
         if (accepted == Some(fingerprint) && !self.all) || was_inserted {
             self.mapped.unchanged += 1;
-            return self.as_accepted(row.key(), known.as_ref());
+            return self.as_accepted(key, known.as_ref());
         }
-        if self.holds(row.key(), known.as_ref(), fingerprint)? {
+        if self.holds(key, known.as_ref(), fingerprint)? {
             self.mapped.held += 1;
             return Ok(());
         }
-        self.count(row, accepted.is_some());
+        self.count(row, key, accepted.is_some());
         let id = known.as_ref().and_then(|entry| entry.id);
         let place = row.group.saturating_sub(1) as usize;
-        self.send(
-            place,
-            row.line.row(),
-            &Entry { key: row.key(), accepted: Some(fingerprint), id, refused: None },
-        )
+        self.send(place, row.line.row(), &Entry { key, accepted: Some(fingerprint), id, refused: None })
     }
 
     /// A row is as Salesforce has accepted it. If another content was refused in between, that no longer matters.
@@ -592,16 +588,16 @@ impl<'a> Output<'a> {
     }
 
     /// Counts a row that is sent.
-    fn count(&mut self, row: &Pending, accepted_before: bool) {
+    fn count(&mut self, row: &Pending, key: &str, accepted_before: bool) {
         let Mapped { added, changed, cased, examples, .. } = &mut self.mapped;
         let (rows, keys) = match accepted_before {
             false => (added, &mut examples.added),
             true => (changed, &mut examples.changed),
         };
         *rows += 1;
-        *cased += u64::from(fold::has_case(row.key()));
+        *cased += u64::from(fold::has_case(key));
         if keys.len() < Examples::MOST {
-            keys.push(row.key().to_owned());
+            keys.push(key.to_owned());
         }
         for &place in row.cleared.iter().filter(|_| accepted_before) {
             self.cleared[place] += 1;

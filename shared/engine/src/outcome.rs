@@ -11,7 +11,7 @@
 use std::{collections::BTreeMap, io::Read};
 
 use jiff::Timestamp;
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 use crate::{
     ChunkNo, Failure, JobRef,
@@ -832,13 +832,13 @@ impl Form {
     fn hash(self, key: &str, scratch: &mut String) -> u64 {
         scratch.clear();
         match self {
-            Self::Exact => return xxh3_64(key.as_bytes()),
-            Self::RecordId => return xxh3_64(without_checksum(key).unwrap_or(key).as_bytes()),
+            Self::Exact => return XxHash3_64::oneshot(key.as_bytes()),
+            Self::RecordId => return XxHash3_64::oneshot(without_checksum(key).unwrap_or(key).as_bytes()),
             Self::Folded => return fold::hash(key, scratch),
             Self::Number if push_number(scratch, key).is_some() => {}
             Self::Number => scratch.push_str(key),
         }
-        xxh3_64(scratch.as_bytes())
+        XxHash3_64::oneshot(scratch.as_bytes())
     }
 }
 

@@ -22,14 +22,15 @@
 //! Version 1 had nine columns: it knew the code of a refusal and nothing else. It is still read.
 
 use std::{
+    hash::Hasher,
     io::{self, Read, Write},
     mem,
 };
 
 use jiff::Timestamp;
-use xxhash_rust::xxh3::Xxh3;
+use twox_hash::XxHash3_64;
 
-use crate::{Failure, Fingerprint, document::SegmentRef};
+use crate::{Failure, Fingerprint, document::SegmentRef, keys};
 
 /// What a segment says about one key. Which parts are there depends on what the segment is for: a list of
 /// removed keys has keys only, sent keys carry the fingerprint that was sent in `accepted`.
@@ -175,7 +176,8 @@ impl<W: Write> Writer<W> {
     /// whatever [`stream_failure`] makes of a failed write.
     pub fn push(&mut self, entry: &Entry<'_>) -> Result<(), Failure> {
         check_lengths(entry)?;
-        if self.last_key.as_deref().is_some_and(|last| last >= entry.key) {
+        let is_behind = |last: &str| keys::compare(last.as_bytes(), entry.key.as_bytes()).is_ge();
+        if self.last_key.as_deref().is_some_and(is_behind) {
             return Err(Failure::bug("a `segment` was given keys out of order"));
         }
         self.block.push(entry);
@@ -198,9 +200,9 @@ impl<W: Write> Writer<W> {
         let mut footer = [0; 12];
         footer[4..].copy_from_slice(&self.rows.to_le_bytes());
         self.output.write(&footer)?;
-        let checksum = self.output.hash.digest();
+        let checksum = self.output.hash.finish();
         self.output.write(&checksum.to_le_bytes())?;
-        let checksum = format!("{:016x}", self.output.hash.digest());
+        let checksum = format!("{:016x}", self.output.hash.finish());
         let summary =
             Summary { rows: self.rows, first_key: self.first_key, last_key: self.last_key, checksum };
         Ok((self.output.inner, summary))
@@ -296,7 +298,7 @@ impl<R: Read> Reader<R> {
     /// The checksum of all bytes as in [`Summary::checksum`]; none before the end was reached.
     #[must_use]
     pub fn checksum(&self) -> Option<String> {
-        (self.state == State::End).then(|| format!("{:016x}", self.input.hash.digest()))
+        (self.state == State::End).then(|| format!("{:016x}", self.input.hash.finish()))
     }
 
     fn try_step(&mut self) -> Result<(), Failure> {
@@ -358,7 +360,7 @@ impl<R: Read> Reader<R> {
     fn read_footer(&mut self) -> Result<(), Failure> {
         let mut rows = [0; 8];
         self.input.read(&mut rows)?;
-        let expected = self.input.hash.digest();
+        let expected = self.input.hash.finish();
         let mut checksum = [0; 8];
         self.input.read(&mut checksum)?;
         if u64::from_le_bytes(checksum) != expected || u64::from_le_bytes(rows) != self.rows {
@@ -489,7 +491,7 @@ enum State {
 /// A stream and the checksum of everything that went through it.
 struct Hashed<T> {
     inner: T,
-    hash: Xxh3,
+    hash: XxHash3_64,
 }
 
 /// A block that is being filled.
@@ -558,13 +560,13 @@ struct Cursor {
 
 impl<T> Hashed<T> {
     fn new(inner: T) -> Self {
-        Self { inner, hash: Xxh3::new() }
+        Self { inner, hash: XxHash3_64::new() }
     }
 }
 
 impl<W: Write> Hashed<W> {
     fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        self.hash.update(bytes);
+        self.hash.write(bytes);
         self.inner.write_all(bytes).map_err(|error| stream_failure("segment", error))
     }
 }
@@ -572,7 +574,7 @@ impl<W: Write> Hashed<W> {
 impl<R: Read> Hashed<R> {
     fn read(&mut self, bytes: &mut [u8]) -> Result<(), Failure> {
         self.inner.read_exact(bytes).map_err(|error| stream_failure("segment", error))?;
-        self.hash.update(bytes);
+        self.hash.write(bytes);
         Ok(())
     }
 }
@@ -983,7 +985,7 @@ fn damaged() -> Failure {
 
 /// How many bytes both begin with, not splitting a character.
 fn shared_prefix(before: &str, text: &str) -> usize {
-    let mut shared = before.bytes().zip(text.bytes()).take_while(|(a, b)| a == b).count();
+    let mut shared = keys::shared(before.as_bytes(), text.as_bytes());
     while !(before.is_char_boundary(shared) && text.is_char_boundary(shared)) {
         shared -= 1;
     }
@@ -1022,9 +1024,9 @@ fn block_head(lengths: [u32; 3]) -> [u8; 12] {
 }
 
 fn block_checksum(number: u64, head: &[u8], packed: &[u8], fingerprints: &[u8]) -> u64 {
-    let mut hash = Xxh3::with_seed(number);
-    hash.update(head);
-    hash.update(packed);
-    hash.update(fingerprints);
-    hash.digest()
+    let mut hash = XxHash3_64::with_seed(number);
+    hash.write(head);
+    hash.write(packed);
+    hash.write(fingerprints);
+    hash.finish()
 }

@@ -13,7 +13,7 @@
 
 use std::io::Read;
 
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 use crate::{
     Failure,
@@ -266,7 +266,7 @@ impl Pass {
             return None;
         }
         let folded = fold::hash(key, &mut self.scratch);
-        (folded % self.of == self.number).then(|| Name { folded, exact: xxh3_64(key.as_bytes()) })
+        (folded % self.of == self.number).then(|| Name { folded, exact: XxHash3_64::oneshot(key.as_bytes()) })
     }
 
     /// Takes down what is sent and removed.

@@ -1,9 +1,12 @@
 //! The store for code that computes: the engine reads and writes streams, and does so in a thread
 //! of its own, where waiting is allowed.
 
+use std::hash::Hasher;
+
 use bytes::Bytes;
 use engine::{Failure, RunRef, document::Chunk, layout};
 use tokio::runtime::Handle;
+use twox_hash::XxHash3_64;
 
 use crate::{BlockingReader, BlockingWriter, Reader, Store};
 
@@ -47,11 +50,11 @@ impl Store {
 
 /// XXH3-64 of what is left of an object, in lower-case hexadecimal.
 pub(crate) async fn checksum(mut reader: Reader) -> Result<String, Failure> {
-    let mut hash = xxhash_rust::xxh3::Xxh3::new();
+    let mut hash = XxHash3_64::new();
     while let Some(chunk) = reader.chunk().await? {
-        hash.update(&chunk);
+        hash.write(&chunk);
     }
-    Ok(format!("{:016x}", hash.digest()))
+    Ok(format!("{:016x}", hash.finish()))
 }
 
 impl Blocking {

@@ -15,7 +15,7 @@ use std::{
 use bytes::Bytes;
 use engine::Failure;
 use tempfile::NamedTempFile;
-use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_128};
+use twox_hash::{XxHash3_64, XxHash3_128};
 
 use crate::{
     Object, Put, Version, blocking,
@@ -52,7 +52,7 @@ pub(crate) struct Upload {
 
 struct Open {
     file: NamedTempFile,
-    hash: Box<Xxh3>,
+    hash: XxHash3_128,
 }
 
 /// An object's key and where that is.
@@ -106,7 +106,7 @@ impl Directory {
     ) -> Result<Put, Failure> {
         let (place, expected) = (self.place(key), expected.cloned());
         let write = blocking(move || match expected {
-            None => place.create(place.filled(&bytes)?, version(xxh3_128(&bytes))),
+            None => place.create(place.filled(&bytes)?, version(XxHash3_128::oneshot(&bytes))),
             Some(expected) => place.replace(&bytes, &expected),
         });
         self.watched.tell(key, write).await
@@ -124,7 +124,7 @@ impl Directory {
     pub(crate) async fn writer(&self, key: &str) -> Result<Writer, Failure> {
         let place = self.place(key);
         blocking(move || {
-            let open = Open { file: place.temporary()?, hash: Box::default() };
+            let open = Open { file: place.temporary()?, hash: XxHash3_128::new() };
             let key = place.key.clone();
             Ok(Writer::new(&key, Sink::File(Upload { place, open: Some(open) })))
         })
@@ -146,7 +146,7 @@ impl Upload {
     pub(crate) async fn finish(mut self, rest: Bytes) -> Result<Put, Failure> {
         let open = self.append(rest).await?;
         let (key, watched, place) = (self.place.key.clone(), self.place.watched.clone(), self.place);
-        let write = blocking(move || place.create(open.file, version(open.hash.digest128())));
+        let write = blocking(move || place.create(open.file, version(open.hash.finish_128())));
         watched.tell(&key, write).await
     }
 
@@ -156,7 +156,7 @@ impl Upload {
         })?;
         let place = self.place.clone();
         blocking(move || {
-            open.hash.update(&bytes);
+            open.hash.write(&bytes);
             open.file.write_all(&bytes).map_err(|error| place.failure("written", &error))?;
             Ok(open)
         })
@@ -185,7 +185,7 @@ impl Place {
         let Some((mut file, size)) = self.open()? else { return Ok(None) };
         let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
         io::Read::read_to_end(&mut file, &mut bytes).map_err(|error| self.failure("read", &error))?;
-        let version = version(xxh3_128(&bytes));
+        let version = version(XxHash3_128::oneshot(&bytes));
         Ok(Some(Object { bytes: bytes.into(), version }))
     }
 
@@ -206,7 +206,7 @@ impl Place {
             return Ok(Put::Exists);
         }
         file.persist(self.path()).map_err(|refused| self.failure("replaced", &refused.error))?;
-        self.made_permanent(version(xxh3_128(bytes)))
+        self.made_permanent(version(XxHash3_128::oneshot(bytes)))
     }
 
     fn temporary(&self) -> Result<NamedTempFile, Failure> {
@@ -252,7 +252,7 @@ impl Place {
     /// Held until it is dropped, or its process ends. Locks stay behind as empty files: removing one
     /// would let a third process lock a new file while a second holds the old one.
     fn lock(&self) -> Result<File, Failure> {
-        let name = format!("lock-{:016x}", xxh3_64(self.key.as_bytes()));
+        let name = format!("lock-{:016x}", XxHash3_64::oneshot(self.key.as_bytes()));
         let file = File::options()
             .create(true)
             .truncate(false)
