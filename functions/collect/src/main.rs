@@ -1,8 +1,5 @@
 //! The results of one job, as they came and by key. See the library of this crate.
 
-// The SDK's futures nest deeper than the compiler's default allows.
-#![recursion_limit = "256"]
-
 #[tokio::main]
 async fn main() -> Result<(), lambda::Error> {
     lambda::serve("collect", |event: collect::Event, _| async move {

@@ -1,8 +1,5 @@
 //! Which syncs are due? See the library of this crate.
 
-// The SDK's futures nest deeper than the compiler's default allows.
-#![recursion_limit = "256"]
-
 #[tokio::main]
 async fn main() -> Result<(), lambda::Error> {
     lambda::serve("dispatch", |event, _| async move {

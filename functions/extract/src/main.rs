@@ -1,8 +1,5 @@
 //! Snowflake → chunks and their manifest. See the library of this crate.
 
-// The SDK's futures nest deeper than the compiler's default allows.
-#![recursion_limit = "256"]
-
 #[tokio::main]
 async fn main() -> Result<(), lambda::Error> {
     lambda::serve("extract", |run, invocation| async move {

@@ -1,8 +1,5 @@
 //! Has the job ended? See the library of this crate.
 
-// The SDK's futures nest deeper than the compiler's default allows.
-#![recursion_limit = "256"]
-
 #[tokio::main]
 async fn main() -> Result<(), lambda::Error> {
     lambda::serve("poll", |event: poll::Event, _| async move {

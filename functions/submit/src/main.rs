@@ -1,8 +1,5 @@
 //! One planned job → one closed Bulk API 2.0 job. See the library of this crate.
 
-// The SDK's futures nest deeper than the compiler's default allows.
-#![recursion_limit = "256"]
-
 #[tokio::main]
 async fn main() -> Result<(), lambda::Error> {
     lambda::serve("submit", |event: submit::Event, _| async move {

@@ -3,6 +3,7 @@
 
 use aws_sdk_sfn::Client;
 use engine::{Class, Failure};
+use futures_util::FutureExt;
 use tokio::sync::OnceCell;
 
 use crate::{sdk, settings::STATE_MACHINE};
@@ -24,7 +25,7 @@ pub async fn start_execution(name: String, input: String) -> Result<(), Failure>
 
 async fn start(client: &Client, machine: String, name: String, input: String) -> Result<(), Failure> {
     let request = client.start_execution().state_machine_arn(&machine).name(&name).input(input);
-    let Err(error) = request.send().await else { return Ok(()) };
+    let Err(error) = request.send().boxed().await else { return Ok(()) };
     let class = match store::aws::answer(&error).and_then(|(code, _)| code) {
         Some("ExecutionAlreadyExists") => {
             tracing::info!(execution = name, "the execution exists already");

@@ -10,6 +10,7 @@ use std::{
 
 use aws_sdk_secretsmanager::Client;
 use engine::Failure;
+use futures_util::FutureExt;
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Mutex, OnceCell};
@@ -79,7 +80,7 @@ impl Secrets {
     }
 
     async fn fetch(&self, id: &str, variable: Variable) -> Result<SecretString, Failure> {
-        match self.client.get_secret_value().secret_id(id).send().await {
+        match self.client.get_secret_value().secret_id(id).send().boxed().await {
             Ok(answer) => answer.secret_string.map(SecretString::from).ok_or_else(|| {
                 Failure::configuration(format!("secret `{id}` holds bytes")).hint("store it as a JSON text")
             }),

@@ -92,7 +92,8 @@ where
         Failure::configuration(format!("the event is not one of `{name}`: {fault}"))
             .hint(format!("`events/{name}/` holds samples"))
     })?;
-    let output = handler(event, invocation).await?;
+    // Boxed: a stage and the runtime that serves it are, one within the other, too deep for the compiler.
+    let output = handler(event, invocation).boxed_local().await?;
     serde_json::to_value(output).map_err(|_| Failure::bug(format!("the answer of `{name}` has no JSON form")))
 }
 

@@ -32,7 +32,8 @@ async fn workload_token() -> Result<Lease<SecretString>, Failure> {
 async fn token(sts: &aws_sdk_sts::Client) -> Result<Lease<SecretString>, Failure> {
     let begun = SystemTime::now();
     let call = sts.get_web_identity_token().audience("snowflakecomputing.com");
-    let answer = call.signing_algorithm("ES384").duration_seconds(LIFE).send().await.map_err(|error| {
+    let call = call.signing_algorithm("ES384").duration_seconds(LIFE);
+    let answer = call.send().boxed().await.map_err(|error| {
         store::aws::failure("the identity of the function", &error).hint(
             "enable outbound identity federation in the AWS account, and let the role call `sts:GetWebIdentityToken`",
         )

@@ -5,6 +5,7 @@
 
 use engine::{
     Failure, RunId, RunRef,
+    baseline::{State, no_head},
     document::{Base, Format, Head, Lease, Run, Stopped, from_bytes, to_bytes},
     layout,
 };
@@ -40,30 +41,33 @@ pub async fn standing(store: &Store, run: &RunRef) -> Result<Standing, Failure> 
 
 async fn stands(store: &Store, run: &RunRef, lease: Option<&Lease>) -> Result<Standing, Failure> {
     let Some(lease) = lease else { return Ok(Standing::Free) };
-    if let Some(left) = lease.unsettled.as_ref().filter(|left| **left != run.run) {
+    let of = |other: &RunId| RunRef { sync: run.sync.clone(), run: other.clone() };
+    if let Some(left) = lease.unsettled.as_ref().filter(|left| **left != run.run)
+        // A rebuild that took over from it may have committed, and died before it could say so.
+        && has_sent(store, &of(left)).await?
+    {
         return Ok(Standing::Unsettled(left.clone()));
     }
     match lease.holder.as_ref().filter(|holder| **holder != run.run) {
         None => Ok(Standing::Free),
         Some(_) if lease.expires > Timestamp::now() => Ok(Standing::Going(lease.clone())),
         // It died without a word.
-        Some(dead) if has_sent(store, &RunRef { sync: run.sync.clone(), run: dead.clone() }).await? => {
-            Ok(Standing::Unsettled(dead.clone()))
-        }
+        Some(dead) if has_sent(store, &of(dead)).await? => Ok(Standing::Unsettled(dead.clone())),
         Some(_) => Ok(Standing::Free),
     }
 }
 
 /// Whether a run may have sent something that no commit knows of.
 async fn has_sent(store: &Store, run: &RunRef) -> Result<bool, Failure> {
-    Ok(store.exists(&layout::limits(run, 1)).await? && matches!(age(store, run).await?, Some(Age::Current)))
+    Ok(store.exists(&layout::limits(run, 1)).await?
+        && matches!(age(store, run).await?, Some(Age::Current | Age::Unknown)))
 }
 
 /// Takes the lease for a run, or renews it.
 ///
 /// # Errors
-/// [`engine::Class::Contention`] when another run holds it, or has left something to settle; the classes of the store
-/// otherwise.
+/// [`engine::Class::Contention`] when another run holds it, or has left something to settle;
+/// [`engine::Class::Configuration`] when the head is damaged; the classes of the store otherwise.
 pub async fn hold(store: &Store, run: &RunRef) -> Result<(), Failure> {
     for _ in 0..RACES {
         let (current, version) = read(store, run).await?;
@@ -83,10 +87,11 @@ pub async fn hold(store: &Store, run: &RunRef) -> Result<(), Failure> {
         match age(store, run).await? {
             Some(Age::Committed) => return Ok(()),
             Some(Age::Stale) => return Err(stale(run)),
+            Some(Age::Unknown) => return Err(damaged(run)),
             Some(Age::Current) | None => {}
         }
         let (stopped, unsettled) = current.map_or((None, None), |lease| (lease.stopped, lease.unsettled));
-        let unsettled = unsettled.or(left);
+        let unsettled = left.or(unsettled.filter(|left| *left == run.run));
         let holder = Some(run.run.clone());
         let mine = Lease { format: Format::CURRENT, holder, expires: now + LIFE, stopped, unsettled };
         if write(store, run, &mine, version.as_ref()).await? {
@@ -161,12 +166,14 @@ async fn give_back(store: &Store, run: &RunRef, change: impl FnOnce(Lease) -> Le
 ///
 /// # Errors
 /// [`engine::Class::Contention`] when another run has committed since this one began,
-/// [`engine::Class::Configuration`] when this one has not begun, the classes of the store otherwise.
+/// [`engine::Class::Configuration`] when this one has not begun or the head is damaged, the classes of the store
+/// otherwise.
 pub async fn refuse_stale(store: &Store, run: &RunRef) -> Result<(), Failure> {
     store.require::<Base>(&layout::base(run)).await?;
     match age(store, run).await? {
         Some(Age::Stale) => Err(stale(run)),
-        _ => Ok(()),
+        Some(Age::Unknown) => Err(damaged(run)),
+        Some(Age::Current | Age::Committed) | None => Ok(()),
     }
 }
 
@@ -178,6 +185,8 @@ enum Age {
     Committed,
     /// Another run has committed.
     Stale,
+    /// It is damaged since: nobody can say.
+    Unknown,
 }
 
 /// None when the run has not begun.
@@ -185,13 +194,18 @@ async fn age(store: &Store, run: &RunRef) -> Result<Option<Age>, Failure> {
     let Some(base) = store.get_json::<Base>(&layout::base(run)).await? else { return Ok(None) };
     let place = layout::head(&run.sync);
     let Some(head) = store.get(&place).await? else { return Ok(Some(Age::Current)) };
-    let committed =
-        || Ok::<_, Failure>(from_bytes::<Head>(&place, &head.bytes)?.run.as_ref() == Some(&run.run));
-    Ok(Some(match base.version == Some(head.version.0.clone()) {
-        true => Age::Current,
-        false if committed()? => Age::Committed,
-        false => Age::Stale,
+    if base.version == Some(head.version.0) {
+        return Ok(Some(Age::Current));
+    }
+    Ok(Some(match from_bytes::<Head>(&place, &head.bytes) {
+        Ok(head) if head.run.as_ref() == Some(&run.run) => Age::Committed,
+        Ok(_) => Age::Stale,
+        Err(_) => Age::Unknown,
     }))
+}
+
+fn damaged(run: &RunRef) -> Failure {
+    no_head(&run.sync, &layout::head(&run.sync), State::Damaged)
 }
 
 fn stale(run: &RunRef) -> Failure {

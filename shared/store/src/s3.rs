@@ -7,6 +7,9 @@
 //!
 //! An upload in parts whose process dies stays invisible and is charged for until it is aborted; the
 //! bucket's lifecycle rule for incomplete uploads does that.
+//!
+//! Every request is boxed: a future of the SDK is sixty types deep, and the compiler would count them again in every
+//! function that waits for it.
 
 use std::{
     sync::Arc,
@@ -24,6 +27,7 @@ use aws_sdk_s3::{
 };
 use bytes::{Bytes, BytesMut};
 use engine::Failure;
+use futures_util::FutureExt;
 
 use crate::{
     Object, Put, Version, aws,
@@ -92,7 +96,7 @@ impl S3 {
     }
 
     pub(crate) async fn exists(&self, key: &str) -> Result<bool, Failure> {
-        match self.client.head_object().bucket(&*self.bucket).key(key).send().await {
+        match self.client.head_object().bucket(&*self.bucket).key(key).send().boxed().await {
             Ok(_) => Ok(true),
             Err(error) => match self.refusal(key, "looked at", &error) {
                 Refusal::Absent => Ok(false),
@@ -152,7 +156,7 @@ impl S3 {
             Some(version) => request.if_match(&version.0),
             None => request.if_none_match("*"),
         };
-        let answer = request.send().await.map_err(|error| self.refusal(key, "written", &error))?;
+        let answer = request.send().boxed().await.map_err(|error| self.refusal(key, "written", &error))?;
         self.version(key, answer.e_tag).map_err(Refusal::Failed)
     }
 
@@ -178,7 +182,7 @@ impl S3 {
     }
 
     async fn open(&self, key: &str, request: GetObjectFluentBuilder) -> Result<GetObjectOutput, Refusal> {
-        request.send().await.map_err(|error| self.refusal(key, "read", &error))
+        request.send().boxed().await.map_err(|error| self.refusal(key, "read", &error))
     }
 
     fn get_object(&self, key: &str) -> GetObjectFluentBuilder {
@@ -274,6 +278,7 @@ impl Upload {
             .checksum_algorithm(ChecksumAlgorithm::Crc32)
             .body(ByteStream::from(bytes))
             .send()
+            .boxed()
             .await
             .map_err(|error| self.failed(&error))?;
         let part = CompletedPart::builder().part_number(number).set_e_tag(answer.e_tag);
@@ -308,6 +313,7 @@ impl Upload {
             .multipart_upload(parts)
             .if_none_match("*")
             .send()
+            .boxed()
             .await
             .map_err(|error| self.s3.refusal(&self.key, "completed", &error))?;
         self.s3.version(&self.key, answer.e_tag).map_err(Refusal::Failed)
@@ -321,6 +327,7 @@ impl Upload {
         let answer = request
             .checksum_algorithm(ChecksumAlgorithm::Crc32)
             .send()
+            .boxed()
             .await
             .map_err(|error| self.failed(&error))?;
         let id = answer.upload_id.ok_or_else(|| {
@@ -352,7 +359,7 @@ impl Drop for Upload {
 /// Best effort: what it misses, the bucket's lifecycle rule removes.
 async fn abort(s3: S3, key: String, id: String) {
     let request = s3.client.abort_multipart_upload().bucket(&*s3.bucket).key(&key).upload_id(id);
-    if request.send().await.is_err() {
+    if request.send().boxed().await.is_err() {
         tracing::warn!(key, "an upload in parts could not be aborted");
     }
 }
@@ -395,7 +402,7 @@ impl S3 {
     #[cfg(any(test, feature = "conformance"))]
     pub(crate) async fn make_bucket(&self) -> Result<(), Failure> {
         let request = self.client.create_bucket().bucket(&*self.bucket);
-        request.send().await.map_err(|error| aws::failure("the bucket cannot be made", &error))?;
+        request.send().boxed().await.map_err(|error| aws::failure("the bucket cannot be made", &error))?;
         Ok(())
     }
 }

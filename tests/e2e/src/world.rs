@@ -25,7 +25,11 @@ use engine::{
 };
 use store::Store;
 
-use crate::{aws::workspace, reaper::Reaper};
+use crate::{
+    aws::workspace,
+    reaper::Reaper,
+    walk::{Answer, Walk},
+};
 
 /// Everything a run needs, in one process.
 pub struct World {
@@ -186,8 +190,16 @@ impl World {
         self.cut(run).await;
     }
 
+    /// Takes in how the next call of a walk went. What it has extracted is cut before anybody looks at it.
+    pub async fn go_on(&self, walk: &mut Walk, mut outcome: Result<Answer, Failure>) {
+        if let Ok(Answer::Chunks(chunks)) = &mut outcome {
+            *chunks = self.cut(&walk.run).await;
+        }
+        walk.went(&outcome);
+    }
+
     /// Cuts what a run has extracted into chunks of `chunk_rows`, and says how many these are.
-    pub async fn cut(&self, run: &RunRef) -> u32 {
+    async fn cut(&self, run: &RunRef) -> u32 {
         let (store, mut scans) = (Store::scratch(self.bucket()), Vec::<Scan>::new());
         for number in 0.. {
             let scan = store.get_json(&layout::partition_scan(run, number)).await;

@@ -311,9 +311,7 @@ async fn a_first_run_that_died_is_no_lost_baseline() {
     for stage in ["extract", "map", "plan", "settle"] {
         stages.call(stage).await.unwrap();
     }
-    let failed = engine::document::Failed { error: "States.Timeout".to_owned(), cause: String::new() };
-    let event = finish::Event::new(stages.run.clone(), Some(failed));
-    finish::handle(&world.parts.store, None, event).await.unwrap();
+    stages.fail().await;
     change(&world, "INSERT INTO CUSTOMER SELECT * FROM SNOWFLAKE_SAMPLE_DATA.TPCH_SF1.GONE");
     assert_eq!(run(&world, SECOND).await.created, 150);
 }
@@ -615,20 +613,10 @@ async fn a_rebuild_mends_no_right() {
 async fn a_rebuild_takes_over_from_a_run_that_cannot_be_settled() {
     for operation in ["upsert", "insert"] {
         let world = world(operation, "bulk").await;
-        change(
-            &world,
-            "INSERT INTO CUSTOMER SELECT C_CUSTKEY + 1000, C_NAME, C_ADDRESS, C_NATIONKEY, C_PHONE, \
-             C_ACCTBAL, C_MKTSEGMENT, C_COMMENT FROM CUSTOMER WHERE C_CUSTKEY <= 5",
-        );
-        let sent = world.begin("customers", SECOND, Mode::Run).await.unwrap();
-        let stages = Stages { world: &world, run: sent.clone() };
-        for stage in &STAGES[..5] {
-            stages.call(stage).await.unwrap();
-        }
+        let stages = sent(&world, 5).await;
+        let sent = stages.run.clone();
         harm(&world, Harm::Delete).await;
-        let failed = engine::document::Failed { error: "States.Timeout".to_owned(), cause: String::new() };
-        let event = finish::Event::new(sent.clone(), Some(failed));
-        finish::handle(&world.parts.store, None, event).await.unwrap();
+        stages.fail().await;
         assert_eq!(lease(&world).await.unsettled, Some(sent.run.clone()));
 
         // Its job is not collected: it is settled first, as far as that goes.
@@ -642,9 +630,7 @@ async fn a_rebuild_takes_over_from_a_run_that_cannot_be_settled() {
         let failing = world.begin("customers", FOURTH, Mode::Rebuild).await.unwrap();
         let failing = Stages { world: &world, run: failing };
         failing.call("extract").await.unwrap();
-        let failed = engine::document::Failed { error: "States.Timeout".to_owned(), cause: String::new() };
-        let event = finish::Event::new(failing.run.clone(), Some(failed));
-        finish::handle(&world.parts.store, None, event).await.unwrap();
+        failing.fail().await;
         assert_eq!(lease(&world).await.unsettled, Some(sent.run));
 
         let report = rebuild(&world, FIFTH, Mode::Rebuild).await.unwrap();
@@ -652,6 +638,81 @@ async fn a_rebuild_takes_over_from_a_run_that_cannot_be_settled() {
         assert_eq!((seen(&world), lease(&world).await.unsettled), (before, None));
         let counts = run(&world, "20260101T050000Z").await;
         assert_eq!((counts.unchanged, counts.sent), (155, 0), "{operation} {counts:?}");
+    }
+}
+
+/// A run that sends five new rows, and comes as far as so many stages.
+async fn sent(world: &World, stages: usize) -> Stages<'_> {
+    change(
+        world,
+        "INSERT INTO CUSTOMER SELECT C_CUSTKEY + 1000, C_NAME, C_ADDRESS, C_NATIONKEY, C_PHONE, \
+         C_ACCTBAL, C_MKTSEGMENT, C_COMMENT FROM CUSTOMER WHERE C_CUSTKEY <= 5",
+    );
+    let sent = Stages { world, run: world.begin("customers", SECOND, Mode::Run).await.unwrap() };
+    for stage in &STAGES[..stages] {
+        sent.call(stage).await.unwrap();
+    }
+    sent
+}
+
+/// What the run had sent is in the new baseline, and nobody waits for it any more, though nobody could say so.
+#[tokio::test]
+async fn a_rebuild_that_took_over_and_died_after_its_commit_is_not_in_the_way() {
+    for told in [false, true] {
+        let world = world("insert", "bulk").await;
+        let sent = sent(&world, 6).await;
+        harm(&world, Harm::Delete).await;
+        sent.fail().await;
+        let run = world.begin("customers", THIRD, Mode::Rebuild).await.unwrap();
+        let stages = Stages { world: &world, run };
+        for stage in &STAGES[..8] {
+            stages.call(stage).await.unwrap();
+        }
+        let path = world.bucket().join(layout::lease(&sent.run.sync));
+        let held = fs::read(&path).unwrap();
+        stages.call("finish").await.unwrap();
+        fs::write(&path, held).unwrap();
+        assert_eq!(lease(&world).await.unsettled, Some(sent.run.run.clone()));
+        if told {
+            stages.fail().await;
+        } else {
+            world.expire_lease("customers").await;
+        }
+        let before = seen(&world);
+        let counts = self::run(&world, FOURTH).await;
+        assert_eq!((counts.unchanged, counts.sent), (155, 0), "{counts:?}");
+        assert_eq!((seen(&world), lease(&world).await.unsettled), (before, None));
+    }
+}
+
+/// Nobody can say whether what the run has sent is committed: only a rebuild of everything goes on from there.
+#[tokio::test]
+async fn a_rebuild_of_all_takes_over_from_a_run_whose_head_is_damaged() {
+    for told in [false, true] {
+        let world = world("insert", "bulk").await;
+        let sent = sent(&world, 6).await;
+        fs::write(world.bucket().join(head_place()), "{").unwrap();
+        if told {
+            sent.fail().await;
+        } else {
+            world.expire_lease("customers").await;
+        }
+        for (run, mode) in [(THIRD, Mode::Run), (FOURTH, Mode::Rebuild)] {
+            let failure = rebuild(&world, run, mode).await.unwrap_err();
+            assert_eq!(failure.class, Class::Configuration, "{failure}");
+            assert!(failure.to_string().contains("baseline rebuild customers --all"), "{failure}");
+        }
+        let before = seen(&world);
+        let report = rebuild(&world, FIFTH, Mode::RebuildAll).await.unwrap();
+        assert_eq!(
+            (report.verdict, report.counts.found.equal),
+            (Verdict::Green, 155),
+            "{}",
+            report.to_text()
+        );
+        assert_eq!((seen(&world), lease(&world).await.unsettled), (before, None));
+        let counts = run(&world, "20260101T050000Z").await;
+        assert_eq!((counts.unchanged, counts.sent), (155, 0), "{counts:?}");
     }
 }
 
@@ -715,6 +776,13 @@ impl Stages<'_> {
             }
             other => panic!("no stage `{other}`"),
         }
+    }
+
+    /// The run has failed.
+    async fn fail(&self) {
+        let failed = engine::document::Failed { error: "States.Timeout".to_owned(), cause: String::new() };
+        let event = finish::Event::new(self.run.clone(), Some(failed));
+        finish::handle(&self.world.parts.store, None, event).await.unwrap();
     }
 }
 

@@ -1,18 +1,29 @@
 //! The ways in which rows go, and a world for each.
 
-use std::{fmt, time::Duration};
+use std::{fmt, fs, time::Duration};
 
-use e2e::world::{World, run_ref};
+use e2e::{
+    walk::{self, Call, Walk},
+    world::{World, run_ref},
+};
 use emulators::{
     salesforce::{OrgConfig, Pace},
     snowflake::Config,
 };
-use engine::{Failure, RunRef, document::Mode, report::Verdict};
+use engine::{
+    Failure, RunRef,
+    document::{Head, Mode},
+    layout,
+    report::Verdict,
+};
 
 use crate::FIRST;
 
-/// The run that loads all rows before a mirror begins to move; no process dies in it.
-pub const LOADED: &str = "20251231T230000Z";
+/// The run that loads all rows before the model changes; no process dies in it.
+pub const LOADED: &str = "20251231T220000Z";
+
+/// The run that sends what has changed before a rebuild, and is not settled.
+const SENT: &str = "20251231T230000Z";
 
 const CUSTOMER: &str = "SNOWFLAKE_SAMPLE_DATA.TPCH_SF1.CUSTOMER";
 
@@ -29,15 +40,17 @@ pub struct Way {
     /// Rows of the first model, and the scale of TPC-H that has so many customers.
     rows: u64,
     scale: f64,
-    /// Of a mirror: how many rows leave the model, and how many change.
+    /// How many rows leave the model, and how many change, when all are loaded.
     leave: u32,
     change: u32,
+    /// Before a rebuild all that has changed is sent, and cannot be settled.
+    sent: bool,
     /// Each half of the model is a chunk.
     halves: bool,
 }
 
 /// By REST there are so many rows of each kind that it takes two calls.
-pub const WAYS: [Way; 10] = [
+pub const WAYS: [Way; 13] = [
     way("upsert", "bulk", (150, 0.001)),
     way("upsert", "rest", (300, 0.002)),
     way("insert", "bulk", (150, 0.001)),
@@ -48,6 +61,9 @@ pub const WAYS: [Way; 10] = [
     mirror("{clear: [Phone, Description]}", "rest"),
     Way { mode: Mode::Plan, ..mirror("delete", "bulk") },
     Way { applied: true, halves: true, ..mirror("delete", "bulk") },
+    rebuild(way("upsert", "bulk", (150, 0.001))),
+    Way { sent: true, ..rebuild(mirror("delete", "bulk")) },
+    Way { mode: Mode::RebuildAll, sent: true, ..rebuild(way("upsert", "bulk", (150, 0.001))) },
 ];
 
 const fn way(operation: &'static str, api: &'static str, (rows, scale): (u64, f64)) -> Way {
@@ -61,6 +77,7 @@ const fn way(operation: &'static str, api: &'static str, (rows, scale): (u64, f6
         scale,
         leave: 0,
         change: 0,
+        sent: false,
         halves: false,
     }
 }
@@ -71,15 +88,22 @@ const fn mirror(on_removed: &'static str, api: &'static str) -> Way {
     Way { on_removed: Some(on_removed), leave, change, ..way("mirror", api, size) }
 }
 
+const fn rebuild(way: Way) -> Way {
+    Way { mode: Mode::Rebuild, leave: 9, change: 40, halves: true, ..way }
+}
+
 impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let of_removed = self.on_removed.map(|what| if what == "delete" { ", delete" } else { ", clear" });
         let mode = match (self.mode, self.applied) {
             (Mode::Plan, _) => ", plan only",
-            (_, true) => ", applied",
-            _ => "",
+            (Mode::Rebuild, _) => ", rebuild",
+            (Mode::RebuildAll, _) => ", rebuild of all",
+            (Mode::Run, true) => ", applied",
+            (Mode::Run, false) => "",
         };
-        write!(f, "{} {}{}{mode}", self.operation, self.api, of_removed.unwrap_or_default())
+        let sent = if self.sent { ", sent" } else { "" };
+        write!(f, "{} {}{}{sent}{mode}", self.operation, self.api, of_removed.unwrap_or_default())
     }
 }
 
@@ -89,14 +113,19 @@ impl Way {
         self.on_removed.is_some_and(|what| what != "delete")
     }
 
-    /// The first moment at which the next run takes over, and every how-many-th after it. That takes long, so only an
-    /// insert, of which the org would take a second, has all of them; the two mirrors of an interface share theirs.
-    pub fn taken_over_at(self) -> (usize, usize) {
-        if self.operation == "insert" { (0, 1) } else { (usize::from(self.clears()), 2) }
+    /// Of a rebuild: the same rows, with a baseline of which nothing is lost.
+    pub fn unharmed(self) -> Option<Self> {
+        self.mode.asks().then_some(Self { mode: Mode::Run, sent: false, ..self })
     }
 
-    /// A world that is ready for the run that is to die; of a mirror all rows are loaded, and the model has changed. A
-    /// plan that is to be applied is there.
+    /// The first moment at which the next run takes over, and every how-many-th after it. That takes long, so only an
+    /// insert, of which the org would take a second, and what takes over itself have all of them; the two mirrors of an
+    /// interface share theirs.
+    pub fn taken_over_at(self) -> (usize, usize) {
+        if self.operation == "insert" || self.sent { (0, 1) } else { (usize::from(self.clears()), 2) }
+    }
+
+    /// A world that is ready for the run that is to die.
     pub async fn world(self) -> World {
         let partition_rows = Some(self.rows / 2);
         let snowflake = Config { partition_rows, polls_before_done: 1, seed: 7, ..Config::default() };
@@ -111,15 +140,25 @@ impl Way {
                 .replace("api: bulk", &format!("api: {}", self.api));
             format!("{sync}\nguard: {{max_removed: 100%}}\n")
         });
-        if self.on_removed.is_some() {
+        self.prepare(&world).await;
+        world
+    }
+
+    /// What happens before the run that is to die: all rows are loaded, the model changes, a plan is made that is to be
+    /// applied, and a part of the baseline is lost that is to be rebuilt.
+    async fn prepare(self, world: &World) {
+        if self.leave > 0 {
             assert_eq!(world.run("customers", LOADED).await.unwrap().verdict, Verdict::Green);
-            self.change_model(&world);
+            self.change_model(world);
         }
         if self.applied {
             let run = world.begin("customers", FIRST, Mode::Plan).await.unwrap();
             world.drive(run).await.unwrap();
         }
-        world
+        if self.sent {
+            send(world).await;
+        }
+        self.harm(world).await;
     }
 
     /// Some rows leave, some change, some come.
@@ -138,6 +177,19 @@ impl Way {
         }
     }
 
+    /// The baseline loses its second segment, or its head, as far as it is to be rebuilt.
+    async fn harm(self, world: &World) {
+        let head = layout::head(&run_ref("customers", LOADED).sync);
+        match self.mode {
+            Mode::Rebuild => {
+                let Head { segments, .. } = world.document(&head).await;
+                fs::remove_file(world.bucket().join(&segments[1].object)).unwrap();
+            }
+            Mode::RebuildAll => fs::write(world.bucket().join(head), "{").unwrap(),
+            Mode::Run | Mode::Plan => {}
+        }
+    }
+
     /// Begins a run, or lets the plan of the first be sent.
     pub async fn begin(self, world: &World, run: &str) -> Result<RunRef, Failure> {
         if self.applied && run == FIRST {
@@ -153,4 +205,15 @@ impl Way {
         let run = self.begin(world, run).await?;
         world.drive(run).await.map(drop)
     }
+}
+
+/// A run sends what has changed, and dies before any of it is settled.
+async fn send(world: &World) {
+    let mut walk = Walk::new(world.begin("customers", SENT, Mode::Run).await.unwrap());
+    while let Some(call) = walk.next().filter(|call| !matches!(call, Call::Settle(_))) {
+        let outcome = walk::make(&world.parts, &walk.run, call).await;
+        assert!(outcome.is_ok(), "{call:?}: {outcome:?}");
+        world.go_on(&mut walk, outcome).await;
+    }
+    world.expire_lease("customers").await;
 }

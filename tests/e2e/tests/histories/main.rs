@@ -212,13 +212,9 @@ impl History {
         self.told.push(format!("{run} {call:?}: {how}"));
     }
 
-    /// The state machine goes on; what a run has extracted is cut before anybody looks at it.
-    async fn went(&mut self, run: &str, mut outcome: Result<walk::Answer, engine::Failure>) {
-        let walk = self.walks.get_mut(run).unwrap();
-        if let Ok(walk::Answer::Chunks(chunks)) = &mut outcome {
-            *chunks = self.world.cut(&walk.run).await;
-        }
-        walk.went(&outcome);
+    /// The state machine goes on.
+    async fn went(&mut self, run: &str, outcome: Result<walk::Answer, engine::Failure>) {
+        self.world.go_on(self.walks.get_mut(run).unwrap(), outcome).await;
     }
 
     async fn steps(&mut self, run: &str, calls: usize) -> Result<(), String> {
@@ -362,8 +358,9 @@ impl History {
             if !acts(to) {
                 return Err(format!("{to} got the lease while {actors:?} were at work"));
             }
-            if unsettled(before).is_some_and(|left| left != to && !acts(left)) {
-                return Err(format!("{to} got the lease before {:?} was settled", unsettled(before)));
+            let unsettled = unsettled(before).filter(|left| committed(before).as_deref() != Some(left));
+            if unsettled.is_some_and(|left| left != to && !acts(left)) {
+                return Err(format!("{to} got the lease before {unsettled:?} was settled"));
             }
         }
         if let Some(from) = from.filter(|from| to != Some(from) && !acts(from)) {
