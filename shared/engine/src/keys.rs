@@ -47,10 +47,10 @@ mod tests {
     proptest! {
         #[test]
         fn the_order_is_that_of_the_bytes(
-            shared in prop::collection::vec(any::<u8>(), 0..40),
+            before in prop::collection::vec(any::<u8>(), 0..40),
             ends in [prop::collection::vec(any::<u8>(), 0..20), prop::collection::vec(any::<u8>(), 0..20)],
         ) {
-            let [a, b] = ends.map(|end| [shared.as_slice(), &end].concat());
+            let [a, b] = ends.map(|end| [before.as_slice(), &end].concat());
             prop_assert_eq!(compare(&a, &b), a.cmp(&b));
             prop_assert_eq!(compare(&a, &a), Ordering::Equal);
             prop_assert_eq!(shared(&a, &b), a.iter().zip(&b).take_while(|(a, b)| a == b).count());

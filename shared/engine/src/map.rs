@@ -295,16 +295,24 @@ impl Pending {
     /// Writes the cells at these places.
     fn write(&mut self, cells: &[Cells<'_>], places: Range<usize>, row: &Row<'_>) {
         for (place, cells) in places.clone().zip(&cells[places]) {
-            if cells.write_short(row, &mut self.line) {
-                continue;
-            }
-            match cells.write(row, &mut self.line) {
-                Ok(Effect::Set) => {}
-                Ok(Effect::Clear) => self.cleared.push(place),
-                Ok(Effect::Keep) => self.kept.push(place),
-                Err(fault) => self.faults.push(fault),
+            let effect = match cells.write_short(row, &mut self.line) {
+                Some(effect) => effect,
+                None => self.write_long(cells, row),
+            };
+            match effect {
+                Effect::Set => {}
+                Effect::Clear => self.cleared.push(place),
+                Effect::Keep => self.kept.push(place),
             }
         }
+    }
+
+    /// Writes a cell that may have a fault; it counts as set then.
+    fn write_long(&mut self, cells: &Cells<'_>, row: &Row<'_>) -> Effect {
+        cells.write(row, &mut self.line).unwrap_or_else(|fault| {
+            self.faults.push(fault);
+            Effect::Set
+        })
     }
 
     /// The key must come back from Salesforce letter by letter: results are joined by it.

@@ -20,10 +20,10 @@ use memchr::memchr;
 use simdutf8::compat::from_utf8;
 
 use crate::{Class, Failure, document::Scan};
-use index::Index;
+use index::{COMMAS, Index};
 
 /// Bytes of decoded text that are held at once, as long as every row fits.
-pub const WINDOW: usize = 256 * 1024;
+pub const WINDOW: usize = 512 * 1024;
 
 /// The largest row that is read, in bytes of its JSON. Snowflake's largest value has 128 MiB.
 pub const LONGEST_ROW: usize = 256 * 1024 * 1024;
@@ -73,6 +73,17 @@ pub(crate) enum Raw<'a> {
     Quotes(&'a [u8]),
     /// Anything else; there may be no such cell.
     Other,
+}
+
+/// A short cell that is not empty: so many of the first bytes. What follows them is more of the window, and no digit.
+#[derive(Clone, Copy)]
+pub(crate) enum Short<'a> {
+    /// NULL.
+    Null,
+    /// Text without escapes, commas and control characters.
+    Clean(&'a [u8; SHORT], usize),
+    /// The same, but with commas.
+    Commas(&'a [u8; SHORT], usize),
 }
 
 /// The cells of a row whose only escapes are those of quotes, without them: made when one is asked for.
@@ -294,14 +305,21 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// A short text that is not empty, without escapes, commas and control characters: so many of the first bytes.
-    /// What follows them is more of the window, and no digit.
+    /// A cell, when it is one of those that nearly all are.
     #[inline]
-    pub(crate) fn short(&self, index: usize) -> Option<(&'a [u8; SHORT], usize)> {
-        let span = self.spans.get(index).filter(|span| span.held == 0)?;
+    pub(crate) fn short(&self, index: usize) -> Option<Short<'a>> {
+        let span = self.spans.get(index)?;
+        if span.held > COMMAS {
+            return (span.held == NULL).then_some(Short::Null);
+        }
         let (start, length) = (span.start as usize, (span.end - span.start) as usize);
         let text = self.text.get(start..start + SHORT)?.first_chunk()?;
-        (length.wrapping_sub(1) < SHORT).then_some((text, length))
+        let is_short = length.wrapping_sub(1) < SHORT;
+        is_short.then_some(if span.held == 0 {
+            Short::Clean(text, length)
+        } else {
+            Short::Commas(text, length)
+        })
     }
 
     /// A text without escapes, commas and control characters.
@@ -472,6 +490,7 @@ impl Spans {
         &mut self.room[self.found..]
     }
 
+    #[inline]
     fn push(&mut self, span: Span) {
         self.free()[0] = span;
         self.found += 1;

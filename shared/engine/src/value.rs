@@ -40,7 +40,7 @@ use crate::{
     contract::ColumnKind,
     csv::{self, Line},
     mapping::{Assignment, Conversion, Source, WhenNull},
-    partition::{Raw, Row},
+    partition::{Raw, Row, Short},
 };
 
 use fast::Way;
@@ -105,15 +105,33 @@ impl<'a> Cells<'a> {
         Self { assignment, index, way }
     }
 
-    /// Adds the CSV cell of a row to its line when that is short work, as for most: it sets a value then. Else nothing
-    /// has happened, and [`Self::write`] is for it.
+    /// Adds the CSV cell of a row to its line when that is short work, as for most. None when nothing has been added, and
+    /// [`Self::write`] is for it.
     #[inline]
-    pub fn write_short(&self, row: &Row<'_>, line: &mut Line) -> bool {
-        let Some((text, length)) = row.short(self.index) else { return false };
-        let Some(room) = line.room() else { return false };
-        let Some(length) = self.way.write(text, length, room) else { return false };
+    pub fn write_short(&self, row: &Row<'_>, line: &mut Line) -> Option<Effect> {
+        let room = line.room()?;
+        let (length, effect) = match row.short(self.index)? {
+            Short::Clean(text, length) => (self.way.write(text, length, room)?, Effect::Set),
+            Short::Commas(text, length) => (self.way.write_quoted(text, length, room)?, Effect::Set),
+            Short::Null => self.write_null(room)?,
+        };
         line.wrote(length);
-        true
+        Some(effect)
+    }
+
+    #[inline]
+    fn write_null(&self, room: &mut [u8; csv::ROOM]) -> Option<(usize, Effect)> {
+        match self.assignment.when_null {
+            WhenNull::Clear => {
+                *room.first_chunk_mut()? = *b"#N/A,";
+                Some((NULL.len() + 1, Effect::Clear))
+            }
+            WhenNull::Keep => {
+                room[0] = b',';
+                Some((1, Effect::Keep))
+            }
+            WhenNull::Refuse => None,
+        }
     }
 
     /// Adds the CSV cell of a row to its line; a fault leaves it empty.
@@ -123,11 +141,6 @@ impl<'a> Cells<'a> {
     #[inline(never)]
     pub fn write(&self, row: &Row<'_>, line: &mut Line) -> Result<Effect, Fault> {
         match row.raw(self.index) {
-            Raw::Null | Raw::Clean(b"") if self.assignment.when_null == WhenNull::Clear => {
-                line.push(NULL.as_bytes());
-                return Ok(Effect::Clear);
-            }
-            Raw::Null | Raw::Clean(b"") => return line.push_with(|out| self.write_long(row, out)),
             Raw::Clean(text) if self.way.is_verbatim(text) => line.push(text),
             Raw::Commas(text) if self.way.quotes(text) => line.push_quoted(text),
             Raw::Quotes(text) if self.way.quotes(text) => line.push_escaped(text),

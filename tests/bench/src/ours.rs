@@ -14,7 +14,7 @@ use engine::{
     held::Releases,
     map::Piece,
     outcome::{self, Further, JoinInput, Output},
-    partition::Rows,
+    partition::{Rows, WINDOW},
     settle::settle_chunk,
 };
 use flate2::bufread::MultiGzDecoder;
@@ -31,7 +31,7 @@ use crate::{
 /// # Errors
 /// Those of the files.
 pub fn gunzip(data: &Data) -> io::Result<u64> {
-    let mut window = vec![0; 256 << 10];
+    let mut window = vec![0; WINDOW];
     let mut bytes = 0;
     for name in data.partitions(Version::First)? {
         let file = File::open(data.path(&name))?;

@@ -60,7 +60,7 @@ struct Marks {
 }
 
 /// What a string holds.
-const COMMAS: u8 = 1;
+pub(super) const COMMAS: u8 = 1;
 const STRANGE: u8 = 2;
 const BACKSLASHES: u8 = 4;
 

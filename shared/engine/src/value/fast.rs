@@ -69,7 +69,7 @@ impl<'a> Way<'a> {
 
     /// A text of any length that holds nothing special is written as it is.
     pub(super) fn is_verbatim(&self, text: &[u8]) -> bool {
-        self.quotes(text) && !has_outer_blank(text) && text != b"#N/A"
+        !text.is_empty() && self.quotes(text) && !has_outer_blank(text) && text != b"#N/A"
     }
 
     /// Writes a text of so many bytes, at least one, that holds nothing special, and a comma; how many bytes that are.
@@ -92,6 +92,23 @@ impl<'a> Way<'a> {
             Self::Text { .. } | Self::Long => false,
         };
         is_as_it_is.then_some(length + 1)
+    }
+
+    /// Writes in quotes a text of so many bytes that holds commas, and a comma; how many bytes that are. None when it
+    /// needs a closer look.
+    pub(super) fn write_quoted(
+        &self,
+        text: &[u8; SHORT],
+        length: usize,
+        room: &mut [u8; ROOM],
+    ) -> Option<usize> {
+        if !self.quotes(&text[..length]) {
+            return None;
+        }
+        room[0] = b'"';
+        room[1..=SHORT].copy_from_slice(text);
+        room[length + 1..length + 3].copy_from_slice(b"\",");
+        Some(length + 3)
     }
 }
 
