@@ -88,8 +88,6 @@ pub struct Writer<W> {
     blocks: u64,
     rows: u64,
     first_key: Option<String>,
-    /// The key before, also across blocks: it holds the order.
-    last_key: Option<String>,
     block: Building,
 }
 
@@ -164,7 +162,6 @@ impl<W: Write> Writer<W> {
             blocks: 0,
             rows: 0,
             first_key: None,
-            last_key: None,
             block: Building::default(),
         }
     }
@@ -176,18 +173,15 @@ impl<W: Write> Writer<W> {
     /// whatever [`stream_failure`] makes of a failed write.
     pub fn push(&mut self, entry: &Entry<'_>) -> Result<(), Failure> {
         check_lengths(entry)?;
-        let is_behind = |last: &str| keys::compare(last.as_bytes(), entry.key.as_bytes()).is_ge();
-        if self.last_key.as_deref().is_some_and(is_behind) {
+        let shared = shared_prefix(&self.block.key, entry.key);
+        if self.rows > 0 && !ascends(&self.block.key[shared..], &entry.key[shared..]) {
             return Err(Failure::bug("a `segment` was given keys out of order"));
         }
-        self.block.push(entry);
+        self.block.push(entry, shared);
         self.rows += 1;
         if self.first_key.is_none() {
             self.first_key = Some(entry.key.to_owned());
         }
-        let last = self.last_key.get_or_insert_default();
-        last.clear();
-        last.push_str(entry.key);
         if self.block.is_full() { self.flush() } else { Ok(()) }
     }
 
@@ -203,8 +197,8 @@ impl<W: Write> Writer<W> {
         let checksum = self.output.hash.finish();
         self.output.write(&checksum.to_le_bytes())?;
         let checksum = format!("{:016x}", self.output.hash.finish());
-        let summary =
-            Summary { rows: self.rows, first_key: self.first_key, last_key: self.last_key, checksum };
+        let last_key = self.first_key.is_some().then_some(self.block.key);
+        let summary = Summary { rows: self.rows, first_key: self.first_key, last_key, checksum };
         Ok((self.output.inner, summary))
     }
 
@@ -450,7 +444,7 @@ const BLOCK_TEXT: usize = 256 << 10;
 /// Longest key, id, code or list of fields; and what follows for the texts of a block.
 const MAX_TEXT: usize = 65_535;
 const MAX_BLOCK: usize = BLOCK_TEXT + 5 * MAX_TEXT;
-const LEVEL: i32 = 3;
+const LEVEL: i32 = 1;
 
 /// The columns of a block's text, in their order.
 #[derive(Clone, Copy)]
@@ -501,6 +495,7 @@ struct Building {
     columns: [Vec<u8>; COLUMNS],
     fingerprints: Vec<u8>,
     refusals: Vec<Refusal>,
+    /// The key before, also across blocks: it holds the order.
     key: String,
     id: String,
     packer: Option<zstd::bulk::Compressor<'static>>,
@@ -580,8 +575,9 @@ impl<R: Read> Hashed<R> {
 }
 
 impl Building {
-    fn push(&mut self, entry: &Entry<'_>) {
-        let shared = shared_prefix(&self.key, entry.key);
+    /// Adds an entry that shares so many bytes of its key with the one before. The first of a block holds all of it.
+    fn push(&mut self, entry: &Entry<'_>, shared: usize) {
+        let shared = if self.rows == 0 { 0 } else { shared };
         self.number(Column::Shared, shared);
         self.number(Column::Length, entry.key.len());
         self.column(Column::Key).extend_from_slice(&entry.key.as_bytes()[shared..]);
@@ -658,7 +654,6 @@ impl Building {
         self.columns.iter_mut().for_each(Vec::clear);
         self.fingerprints.clear();
         self.refusals.clear();
-        self.key.clear();
         self.id.clear();
     }
 
@@ -815,12 +810,7 @@ impl Row {
     fn decode_key(&mut self, block: &mut Block, first: bool) -> Option<()> {
         let (shared, rest) = block.key()?;
         let before = self.key.get(shared..)?;
-        let ascends = match (before.as_bytes(), rest.as_bytes()) {
-            // Nearly always it is the first byte that tells.
-            ([a, ..], [b, ..]) if a != b => a < b,
-            _ => before < rest,
-        };
-        (first || ascends).then_some(())?;
+        (first || ascends(before, rest)).then_some(())?;
         self.key.truncate(shared);
         self.key.push_str(rest);
         Some(())
@@ -981,6 +971,15 @@ fn overlapping() -> Failure {
 #[cold]
 fn damaged() -> Failure {
     Failure::bug("a `segment` is damaged: what it holds and its checksum or order disagree")
+}
+
+/// The order of what two keys do not share. Nearly always it is the first byte that tells.
+#[inline]
+fn ascends(before: &str, rest: &str) -> bool {
+    match (before.as_bytes(), rest.as_bytes()) {
+        ([a, ..], [b, ..]) if a != b => a < b,
+        _ => before < rest,
+    }
 }
 
 /// How many bytes both begin with, not splitting a character.
