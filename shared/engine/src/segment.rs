@@ -529,9 +529,9 @@ struct Block {
 struct Row {
     flags: u8,
     key: String,
-    /// How many of the block's flags are before the first id that has not been decoded: an id is only looked at when its
-    /// entry is asked for, but it depends on those before.
-    flags_used: usize,
+    /// Where the flags stand of the first row whose id has not been decoded: an id is only looked at when its entry is
+    /// asked for, but it depends on those before.
+    ids_from: usize,
     /// The id, and how much of it is stored: that is what the next one shares characters with.
     id: String,
     stored: usize,
@@ -786,7 +786,7 @@ impl Block {
 impl Row {
     /// Begins a block: its ids share nothing with those before.
     const fn begin(&mut self, block: &Block) {
-        (self.flags_used, self.stored, self.summed) = (block.cursors[Column::Flags as usize].at, 0, 0);
+        (self.ids_from, self.stored, self.summed) = (block.cursors[Column::Flags as usize].at, 0, 0);
     }
 
     /// Takes the next row off the block, but for its id. None when the block contradicts itself or the order.
@@ -818,12 +818,12 @@ impl Row {
 
     /// Decodes the ids up to that of this row. None when the block contradicts itself.
     fn decode_ids(&mut self, block: &mut Block) -> Option<()> {
-        while self.flags_used < block.cursors[Column::Flags as usize].at {
-            let flags = *block.text.get(self.flags_used)?;
+        while self.ids_from < block.cursors[Column::Flags as usize].at {
+            let flags = *block.text.get(self.ids_from)?;
             if flags & ID != 0 {
                 self.decode_id(block)?;
             }
-            self.flags_used += 1;
+            self.ids_from += 1;
         }
         if self.flags & ID_15 != 0 && self.id.len() == self.stored {
             self.add_checksum()?;

@@ -5,6 +5,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 use crate::{
@@ -53,6 +54,9 @@ pub struct Contender {
     pub task: Task,
     /// What a reader sees.
     pub label: &'static str,
+    /// One of our own that it is held against: that one runs once more just before it, because a machine is not as fast
+    /// in one minute as in the next.
+    beside: &'static str,
     how: How,
     sink: Sink,
 }
@@ -60,39 +64,52 @@ pub struct Contender {
 /// The rows that memory is compared at.
 pub const SMALL: u64 = 100_000;
 
+/// Most rows whose output is written to memory: with all that is kept to be compared, it takes up to 3 GB.
+const MOST_IN_MEMORY: u64 = 1_000_000;
+
 /// The contenders in the order of the table. The first of a task is what its ratios refer to.
 pub const CONTENDERS: [Contender; 21] = {
     use {How::*, Sink::*, Task::*};
-    const fn of(name: &'static str, task: Task, how: How, sink: Sink, label: &'static str) -> Contender {
-        Contender { name, task, label, how, sink }
+    const fn of(
+        name: &'static str,
+        beside: &'static str,
+        task: Task,
+        how: How,
+        sink: Sink,
+        label: &'static str,
+    ) -> Contender {
+        Contender { name, task, label, beside, how, sink }
     }
     [
-        of("gunzip", Map, Own("gunzip"), Nowhere, "floor: gunzip, the engine's decoder"),
-        of("gzip", Map, Gzip, Nowhere, "gzip -dc"),
-        of("map", Map, Own("map"), Nowhere, "Backhaul, first load, to /dev/null"),
-        of("map-file", Map, Own("map"), Disk, "Backhaul, first load"),
-        of("map-typed", Map, Own("typed-map"), Disk, "Rust: serde_json, csv, zlib-rs"),
-        of("map-duckdb", Map, Python("map", "duckdb"), Disk, "DuckDB, 1 thread"),
-        of("map-polars", Map, Python("map", "polars"), Disk, "polars (orjson in)"),
-        of("map-pandas", Map, Python("map", "pandas"), Disk, "pandas"),
-        of("map-python", Map, Python("map", "python"), Disk, "Python json + csv"),
-        of("scan", Diff, Own("scan"), Nowhere, "floor: gunzip, cells, one hash a row"),
-        of("pass", Diff, Own("pass"), Nowhere, "Backhaul, map"),
-        of("settle", Diff, Own("settle"), Disk, "Backhaul, settle"),
-        of("diff", Diff, Own("diff"), Disk, "Backhaul, map + settle"),
-        of("diff-duckdb", Diff, Python("diff", "duckdb"), Disk, "DuckDB, full join on a hash"),
-        of("diff-polars", Diff, Python("diff", "polars"), Disk, "polars, anti-joins on a hash"),
-        of("diff-python", Diff, Python("diff", "python"), Disk, "Python dictionary"),
-        of("join", Join, Own("join"), Disk, "Backhaul, collect"),
-        of("join-typed", Join, Own("typed-join"), Disk, "Rust: csv, HashMap"),
-        of("join-duckdb", Join, Python("join", "duckdb"), Disk, "DuckDB, 1 thread"),
-        of("join-polars", Join, Python("join", "polars"), Disk, "polars"),
-        of("join-python", Join, Python("join", "python"), Disk, "Python csv.DictReader"),
+        of("gunzip", "gunzip", Map, Own("gunzip"), Nowhere, "floor: gunzip, the engine's decoder"),
+        of("gzip", "gunzip", Map, Gzip, Nowhere, "gzip -dc"),
+        of("map", "gunzip", Map, Own("map"), Nowhere, "Backhaul, first load, to /dev/null"),
+        of("map-file", "gunzip", Map, Own("map"), Disk, "Backhaul, first load"),
+        of("map-typed", "map-file", Map, Own("typed-map"), Disk, "Rust: serde_json, csv, zlib-rs"),
+        of("map-duckdb", "map-file", Map, Python("map", "duckdb"), Disk, "DuckDB, 1 thread"),
+        of("map-polars", "map-file", Map, Python("map", "polars"), Disk, "polars (orjson in)"),
+        of("map-pandas", "map-file", Map, Python("map", "pandas"), Disk, "pandas"),
+        of("map-python", "map-file", Map, Python("map", "python"), Disk, "Python json + csv"),
+        of("scan", "gunzip", Diff, Own("scan"), Nowhere, "floor: gunzip, cells, one hash a row"),
+        of("pass", "gunzip", Diff, Own("pass"), Nowhere, "Backhaul, map"),
+        of("settle", "pass", Diff, Own("settle"), Disk, "Backhaul, settle"),
+        of("diff", "scan", Diff, Own("diff"), Disk, "Backhaul, map + settle"),
+        of("diff-duckdb", "diff", Diff, Python("diff", "duckdb"), Disk, "DuckDB, full join on a hash"),
+        of("diff-polars", "diff", Diff, Python("diff", "polars"), Disk, "polars, anti-joins on a hash"),
+        of("diff-python", "diff", Diff, Python("diff", "python"), Disk, "Python dictionary"),
+        of("join", "join", Join, Own("join"), Disk, "Backhaul, collect"),
+        of("join-typed", "join", Join, Own("typed-join"), Disk, "Rust: csv, HashMap"),
+        of("join-duckdb", "join", Join, Python("join", "duckdb"), Disk, "DuckDB, 1 thread"),
+        of("join-polars", "join", Join, Python("join", "polars"), Disk, "polars"),
+        of("join-python", "join", Join, Python("join", "python"), Disk, "Python csv.DictReader"),
     ]
 };
 
 /// What was measured of a contender, or why it was not.
 pub type Measured = Result<Median, String>;
+
+/// By the name of the contender.
+type ByName<T> = BTreeMap<&'static str, T>;
 
 /// All that was measured.
 pub struct Figures {
@@ -100,6 +117,8 @@ pub struct Figures {
     pub data: Data,
     /// By the name of the contender.
     pub by_name: BTreeMap<&'static str, Measured>,
+    /// Its CPU against that of the one beside it, in thousandths, by its name too.
+    pub ratios: BTreeMap<&'static str, u128>,
     /// The first load of [`SMALL`] rows.
     pub small: Median,
     /// The start of a process, up to the first row.
@@ -110,6 +129,11 @@ impl Figures {
     /// What was measured of a contender, if it was.
     pub fn get(&self, name: &str) -> Option<Median> {
         self.by_name.get(name)?.as_ref().ok().copied()
+    }
+
+    /// The CPU of a contender against that of the one beside it, in thousandths, if both were measured.
+    pub fn ratio(&self, name: &str) -> Option<u128> {
+        self.ratios.get(name).copied()
     }
 }
 
@@ -125,7 +149,13 @@ pub struct Bench {
 impl Bench {
     /// A benchmark with so many rows and counted runs, with the peers or some of them.
     pub fn new(rows: u64, runs: u32, peers: bool, without: Vec<String>) -> Self {
-        Self { data: Data::of(rows), runs, peers, without, out: home().join("out") }
+        // What a disk takes to write is not what is measured, and is never the same twice.
+        let memory = Some(Path::new("/dev/shm")).filter(|memory| rows <= MOST_IN_MEMORY && memory.is_dir());
+        let out = memory.map_or_else(
+            || home().join("out"),
+            |memory| memory.join(format!("backhaul-bench-{}", std::process::id())),
+        );
+        Self { data: Data::of(rows), runs, peers, without, out }
     }
 
     /// Makes what is missing, measures, and prints.
@@ -144,17 +174,18 @@ impl Bench {
         if let Ok(python) = &python {
             self.states(python);
         }
-        let by_name = self.turns(&python)?;
+        let (by_name, ratios) = self.turns(&python)?;
         let small = self.repeat(&Data::of(SMALL), "map")?;
         let start = self.repeat(&self.data, "first-row")?;
-        let figures = Figures { data: self.data.clone(), by_name, small, start };
+        let figures = Figures { data: self.data.clone(), by_name, ratios, small, start };
         table::print(&figures, self.runs, &goals::judged(&figures)?);
-        Ok(())
+        fs::remove_dir_all(&self.out)
     }
 
     /// Runs every contender in turn, as often as is asked for. The first turn is looked at for its results.
-    fn turns(&self, python: &Result<PathBuf, String>) -> io::Result<BTreeMap<&'static str, Measured>> {
-        let mut runs: BTreeMap<&str, Result<Vec<Run>, String>> = BTreeMap::new();
+    fn turns(&self, python: &Result<PathBuf, String>) -> io::Result<(ByName<Measured>, ByName<u128>)> {
+        let mut runs: ByName<Result<Vec<Run>, String>> = BTreeMap::new();
+        let mut ratios: ByName<Vec<u128>> = BTreeMap::new();
         // Not counted: it brings the files into the cache of the operating system.
         measure::run(&mut self.own(&self.data, "gunzip", Path::new("/dev/null"))?)?;
         for turn in 1..=self.runs {
@@ -162,11 +193,15 @@ impl Bench {
                 eprint!("\rturn {turn} of {}: {:<40}", self.runs, contender.label);
                 let so_far = runs.entry(contender.name).or_insert_with(|| Ok(Vec::new()));
                 let Ok(before) = so_far else { continue };
+                let beside = self.run_beside(contender, python)?;
                 match self.run(contender, python) {
                     Ok(run) if turn == 1 && !self.is_right(contender, &run)? => {
                         return Err(io::Error::other(format!("`{}` has another result", contender.name)));
                     }
-                    Ok(run) => before.push(run),
+                    Ok(run) => {
+                        ratios.entry(contender.name).or_default().push(measure::thousandths(run.cpu, beside));
+                        before.push(run);
+                    }
                     Err(error) if matches!(contender.how, How::Own(_)) => return Err(error),
                     Err(error) => *so_far = Err(error.to_string()),
                 }
@@ -174,11 +209,27 @@ impl Bench {
         }
         eprintln!("\r{:<60}", "");
         let median = |runs: Vec<Run>| measure::median(&runs).ok_or_else(|| "not run".to_owned());
-        Ok(runs.into_iter().map(|(name, runs)| (name, runs.and_then(median))).collect())
+        let runs = runs.into_iter().map(|(name, runs)| (name, runs.and_then(median))).collect();
+        let middle = |mut ratios: Vec<u128>| {
+            ratios.sort_unstable();
+            ratios[ratios.len() / 2]
+        };
+        Ok((runs, ratios.into_iter().map(|(name, ratios)| (name, middle(ratios))).collect()))
+    }
+
+    /// What the one takes that a contender is held against.
+    fn run_beside(&self, contender: &Contender, python: &Result<PathBuf, String>) -> io::Result<Duration> {
+        let beside = CONTENDERS.iter().find(|other| other.name == contender.beside);
+        let beside = beside.ok_or_else(|| io::Error::other(format!("`{}` is nobody", contender.beside)))?;
+        Ok(self.run(beside, python)?.cpu)
     }
 
     fn run(&self, contender: &Contender, python: &Result<PathBuf, String>) -> io::Result<Run> {
         let out = self.place(contender);
+        if contender.task == Task::Map && out.is_file() {
+            // Nobody is to pay for what was there before.
+            fs::remove_file(&out)?;
+        }
         let mut command = match contender.how {
             How::Own(name) => self.own(&self.data, name, &out)?,
             How::Python(task, tool) => self.python_task(python, task, tool, &out)?,

@@ -7,7 +7,8 @@
 //!
 //! The data is made once for each size, the same on every machine. Every contender is a process of its own, measured
 //! from outside, in turns; the figures are medians. Only ratios are claims: how fast a machine is, is not a property of
-//! the engine. What differs from a contender in its output is said, and the run fails.
+//! the engine, nor is it the same in the next minute. So the ratio of a goal is the median of ratios of two processes,
+//! one right after the other. What differs from a contender in its output is said, and the run fails.
 //!
 //! Peers are installed into `target/tools/bench` by pip when that is possible, and passed over otherwise.
 

@@ -56,6 +56,11 @@ pub fn run(command: &mut Command) -> io::Result<Run> {
     Ok(Run { cpu, wall, peak: used.rusage.maxrss, output })
 }
 
+/// The first of two times against the second.
+pub fn thousandths(a: Duration, b: Duration) -> u128 {
+    a.as_micros() * 1000 / b.as_micros().max(1)
+}
+
 /// The median of each figure; none without runs.
 pub fn median(runs: &[Run]) -> Option<Median> {
     let middle = |figure: fn(&Run) -> Duration| {

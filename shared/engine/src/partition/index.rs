@@ -140,7 +140,7 @@ impl Index {
     #[inline(always)]
     fn add(&mut self, block: &[u8; BLOCK], lanes: impl Lanes) {
         let (mut quotes, special) = lanes.quotes_and_special(block);
-        let (backslashes, mut escapes) = (lanes.equal(block, b'\\'), 0);
+        let (backslashes, mut escapes) = (lanes.seldom(block, b'\\'), 0);
         if self.escaped || backslashes != 0 {
             let escaped = escaped(backslashes, &mut self.escaped);
             escapes = escaped & !quotes;

@@ -79,17 +79,14 @@ impl<'a> Way<'a> {
         // Nearly all is written as it is.
         room[..SHORT].copy_from_slice(text);
         room[length] = b',';
-        // Half of the cells are text: asked first, it keeps the rest out of the way.
-        if let Self::Text { most } = self {
-            return (length <= *most && is_plain(text, length)).then_some(length + 1);
-        }
         let is_as_it_is = match self {
+            Self::Text { most } => length <= *most && is_plain(text, length),
             Self::Number { room, scale } => is_decimal(*room, *scale, text, length),
             Self::Listed(values) => is_plain(text, length) && is_listed(values, &text[..length]),
             Self::Boolean => matches!(&text[..length], b"true" | b"false"),
             Self::Day => return day(text, length, room),
             Self::Instant { zone } => return instant(*zone, text, length, room),
-            Self::Text { .. } | Self::Long => false,
+            Self::Long => false,
         };
         is_as_it_is.then_some(length + 1)
     }

@@ -15,6 +15,12 @@ pub(super) trait Lanes: Copy {
     /// The bytes that are this one.
     fn equal(self, block: &[u8; BLOCK], byte: u8) -> u64;
 
+    /// The same, for a byte that most blocks do not hold.
+    #[inline(always)]
+    fn seldom(self, block: &[u8; BLOCK], byte: u8) -> u64 {
+        self.equal(block, byte)
+    }
+
     /// The quotes, and the backslashes, commas and control characters.
     fn quotes_and_special(self, block: &[u8; BLOCK]) -> (u64, u64);
 }
@@ -63,6 +69,14 @@ impl Lanes for Sixteen {
     #[inline(always)]
     fn equal(self, block: &[u8; BLOCK], byte: u8) -> u64 {
         mask(block, |bytes| bytes.simd_eq(u8x16::splat(byte)))
+    }
+
+    /// To make a mask takes many instructions on ARM, so it is asked first whether there is anything.
+    #[inline(always)]
+    fn seldom(self, block: &[u8; BLOCK], byte: u8) -> u64 {
+        let are = |bytes: &[u8; 16]| u8x16::new(*bytes).simd_eq(u8x16::splat(byte));
+        let any = block.as_chunks::<16>().0.iter().fold(u8x16::splat(0), |any, bytes| any | are(bytes));
+        if any.to_bitmask() == 0 { 0 } else { self.equal(block, byte) }
     }
 
     #[inline(always)]
@@ -137,11 +151,17 @@ mod tests {
     struct Masks<'a>(&'a [u8; BLOCK]);
 
     impl Task for Masks<'_> {
-        type Output = [u64; 4];
+        type Output = [u64; 5];
 
         fn run(self, lanes: impl Lanes) -> Self::Output {
             let (quotes, special) = lanes.quotes_and_special(self.0);
-            [quotes, special, lanes.equal(self.0, b','), lanes.equal(self.0, 0xff)]
+            [
+                quotes,
+                special,
+                lanes.equal(self.0, b','),
+                lanes.equal(self.0, 0xff),
+                lanes.seldom(self.0, b'~'),
+            ]
         }
     }
 
@@ -159,6 +179,7 @@ mod tests {
                 mask(&|byte| byte.is_ascii_control() || byte == b'\\' || byte == b','),
                 mask(&|byte| byte == b','),
                 mask(&|byte| byte == 0xff),
+                mask(&|byte| byte == b'~'),
             ];
             prop_assert_eq!(Masks(block).run(Sixteen), expected);
             prop_assert_eq!(Processor::new().run(Masks(block)), expected);
