@@ -81,6 +81,7 @@ fn one(name: &str, data: &Data, out: &std::path::Path) -> io::Result<()> {
         "gunzip" => ours::gunzip(data)?,
         "scan" => ours::scan(data)?,
         "first-row" => ours::first_row(data)?,
+        "convert" => ours::convert(data, out)?,
         "map" => ours::map(data, out)?,
         "pass" => ours::pass(data)?,
         "settle" => ours::settle(data, out)?,

@@ -2,13 +2,14 @@
 
 use std::{
     fs::{self, File},
-    io::{self, BufReader, Read, Write},
+    io::{self, BufReader, BufWriter, Read, Write},
     path::Path,
 };
 
 use engine::{
     Failure, JobRef,
     config::Operation,
+    csv::Line,
     document::{Chunk, PlannedJob, SegmentRef},
     fingerprint::Fingerprints,
     held::Releases,
@@ -16,6 +17,7 @@ use engine::{
     outcome::{self, Further, JoinInput, Output},
     partition::{Rows, WINDOW},
     settle::settle_chunk,
+    value::Cells,
 };
 use flate2::bufread::MultiGzDecoder;
 use jiff::Timestamp;
@@ -79,6 +81,34 @@ pub fn first_row(data: &Data) -> io::Result<u64> {
     let width = rows.next().map_err(io::Error::other)?.map_or(0, |row| row.len());
     assert_eq!(width, mapping.assignments.len().max(COLUMNS.len()), "the first row has all cells");
     Ok(width as u64)
+}
+
+/// Writes the first version as CSV and does nothing else, as the other tools do: no fingerprints, no keys, no baseline.
+///
+/// # Errors
+/// Those of the engine and of the files; the rows have no faults.
+pub fn convert(data: &Data, out: &Path) -> io::Result<u64> {
+    let mapping = mapping()?;
+    let cells: Vec<Cells<'_>> = mapping.assignments.iter().map(Cells::of).collect();
+    let mut file = BufWriter::with_capacity(1 << 20, File::create(out)?);
+    file.write_all(engine::csv::header(&mapping).as_bytes())?;
+    let (mut line, mut count) = (Line::default(), 0);
+    for name in data.partitions(Version::First)? {
+        let mut rows = Rows::new(File::open(data.path(&name))?);
+        while let Some(row) = rows.next().map_err(io::Error::other)? {
+            line.clear();
+            for cells in &cells {
+                if cells.write_short(&row, &mut line).is_none() {
+                    cells.write(&row, &mut line).map_err(|fault| io::Error::other(fault.code))?;
+                }
+            }
+            file.write_all(line.row())?;
+            file.write_all(b"\n")?;
+            count += 1;
+        }
+    }
+    file.flush()?;
+    Ok(count)
 }
 
 /// Maps the first version against an empty baseline: every row becomes CSV. The pieces go to one file.
