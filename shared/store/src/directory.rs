@@ -52,7 +52,7 @@ pub(crate) struct Upload {
 
 struct Open {
     file: NamedTempFile,
-    hash: XxHash3_128,
+    hash: Box<XxHash3_128>,
 }
 
 /// An object's key and where that is.
@@ -124,7 +124,7 @@ impl Directory {
     pub(crate) async fn writer(&self, key: &str) -> Result<Writer, Failure> {
         let place = self.place(key);
         blocking(move || {
-            let open = Open { file: place.temporary()?, hash: XxHash3_128::new() };
+            let open = Open { file: place.temporary()?, hash: Box::new(XxHash3_128::new()) };
             let key = place.key.clone();
             Ok(Writer::new(&key, Sink::File(Upload { place, open: Some(open) })))
         })
