@@ -54,9 +54,9 @@ pub struct Contender {
     pub task: Task,
     /// What a reader sees.
     pub label: &'static str,
-    /// One of our own that it is held against: that one runs once more just before it, because a machine is not as fast
-    /// in one minute as in the next.
-    beside: &'static str,
+    /// Whom it is held against, if a goal says so: that one runs once more just before it, because a machine is not as
+    /// fast in one minute as in the next.
+    beside: Option<&'static str>,
     how: How,
     sink: Sink,
 }
@@ -72,7 +72,7 @@ pub const CONTENDERS: [Contender; 23] = {
     use {How::*, Sink::*, Task::*};
     const fn of(
         name: &'static str,
-        beside: &'static str,
+        beside: Option<&'static str>,
         task: Task,
         how: How,
         sink: Sink,
@@ -81,29 +81,29 @@ pub const CONTENDERS: [Contender; 23] = {
         Contender { name, task, label, beside, how, sink }
     }
     [
-        of("gunzip", "gunzip", Map, Own("gunzip"), Nowhere, "floor: gunzip, the engine's decoder"),
-        of("gzip", "gunzip", Map, Gzip, Nowhere, "gzip -dc"),
-        of("convert", "gunzip", Map, Own("convert"), Nowhere, "Backhaul, CSV alone, to /dev/null"),
-        of("convert-file", "gunzip", Map, Own("convert"), Disk, "Backhaul, CSV alone"),
-        of("map", "gunzip", Map, Own("map"), Nowhere, "Backhaul, first load, to /dev/null"),
-        of("map-file", "gunzip", Map, Own("map"), Disk, "Backhaul, first load"),
-        of("map-typed", "convert-file", Map, Own("typed-map"), Disk, "Rust: serde_json, csv, zlib-rs"),
-        of("map-duckdb", "convert-file", Map, Python("map", "duckdb"), Disk, "DuckDB, 1 thread"),
-        of("map-polars", "convert-file", Map, Python("map", "polars"), Disk, "polars (orjson in)"),
-        of("map-pandas", "convert-file", Map, Python("map", "pandas"), Disk, "pandas"),
-        of("map-python", "convert-file", Map, Python("map", "python"), Disk, "Python json + csv"),
-        of("scan", "gunzip", Diff, Own("scan"), Nowhere, "floor: gunzip, cells, one hash a row"),
-        of("pass", "gunzip", Diff, Own("pass"), Nowhere, "Backhaul, map"),
-        of("settle", "pass", Diff, Own("settle"), Disk, "Backhaul, settle"),
-        of("diff", "scan", Diff, Own("diff"), Disk, "Backhaul, map + settle"),
-        of("diff-duckdb", "diff", Diff, Python("diff", "duckdb"), Disk, "DuckDB, full join on a hash"),
-        of("diff-polars", "diff", Diff, Python("diff", "polars"), Disk, "polars, anti-joins on a hash"),
-        of("diff-python", "diff", Diff, Python("diff", "python"), Disk, "Python dictionary"),
-        of("join", "join", Join, Own("join"), Disk, "Backhaul, collect"),
-        of("join-typed", "join", Join, Own("typed-join"), Disk, "Rust: csv, HashMap"),
-        of("join-duckdb", "join", Join, Python("join", "duckdb"), Disk, "DuckDB, 1 thread"),
-        of("join-polars", "join", Join, Python("join", "polars"), Disk, "polars"),
-        of("join-python", "join", Join, Python("join", "python"), Disk, "Python csv.DictReader"),
+        of("gunzip", Some("gzip"), Map, Own("gunzip"), Nowhere, "floor: gunzip, the engine's decoder"),
+        of("gzip", None, Map, Gzip, Nowhere, "gzip -dc"),
+        of("convert", Some("gunzip"), Map, Own("convert"), Nowhere, "Backhaul, CSV alone, to /dev/null"),
+        of("convert-file", None, Map, Own("convert"), Disk, "Backhaul, CSV alone"),
+        of("map", Some("gunzip"), Map, Own("map"), Nowhere, "Backhaul, first load, to /dev/null"),
+        of("map-file", None, Map, Own("map"), Disk, "Backhaul, first load"),
+        of("map-typed", Some("convert-file"), Map, Own("typed-map"), Disk, "Rust: serde_json, csv, zlib-rs"),
+        of("map-duckdb", Some("convert-file"), Map, Python("map", "duckdb"), Disk, "DuckDB, 1 thread"),
+        of("map-polars", Some("convert-file"), Map, Python("map", "polars"), Disk, "polars (orjson in)"),
+        of("map-pandas", Some("convert-file"), Map, Python("map", "pandas"), Disk, "pandas"),
+        of("map-python", Some("convert-file"), Map, Python("map", "python"), Disk, "Python json + csv"),
+        of("scan", None, Diff, Own("scan"), Nowhere, "floor: gunzip, cells, one hash a row"),
+        of("pass", Some("gunzip"), Diff, Own("pass"), Nowhere, "Backhaul, map"),
+        of("settle", None, Diff, Own("settle"), Disk, "Backhaul, settle"),
+        of("diff", Some("scan"), Diff, Own("diff"), Disk, "Backhaul, map + settle"),
+        of("diff-duckdb", Some("diff"), Diff, Python("diff", "duckdb"), Disk, "DuckDB, full join on a hash"),
+        of("diff-polars", Some("diff"), Diff, Python("diff", "polars"), Disk, "polars, anti-joins on a hash"),
+        of("diff-python", Some("diff"), Diff, Python("diff", "python"), Disk, "Python dictionary"),
+        of("join", None, Join, Own("join"), Disk, "Backhaul, collect"),
+        of("join-typed", Some("join"), Join, Own("typed-join"), Disk, "Rust: csv, HashMap"),
+        of("join-duckdb", Some("join"), Join, Python("join", "duckdb"), Disk, "DuckDB, 1 thread"),
+        of("join-polars", Some("join"), Join, Python("join", "polars"), Disk, "polars"),
+        of("join-python", Some("join"), Join, Python("join", "python"), Disk, "Python csv.DictReader"),
     ]
 };
 
@@ -153,10 +153,7 @@ impl Bench {
     pub fn new(rows: u64, runs: u32, peers: bool, without: Vec<String>) -> Self {
         // What a disk takes to write is not what is measured, and is never the same twice.
         let memory = Some(Path::new("/dev/shm")).filter(|memory| rows <= MOST_IN_MEMORY && memory.is_dir());
-        let out = memory.map_or_else(
-            || home().join("out"),
-            |memory| memory.join(format!("backhaul-bench-{}", std::process::id())),
-        );
+        let out = memory.map_or_else(|| home().join("out"), |memory| memory.join("backhaul-bench"));
         Self { data: Data::of(rows), runs, peers, without, out }
     }
 
@@ -172,6 +169,15 @@ impl Bench {
             }
         }
         fs::create_dir_all(&self.out)?;
+        let measured = self.measure_all();
+        // It may be in memory, so it is not left behind when something has failed.
+        fs::remove_dir_all(&self.out)?;
+        let figures = measured?;
+        table::print(&figures, self.runs, &goals::judged(&figures)?);
+        Ok(())
+    }
+
+    fn measure_all(&self) -> io::Result<Figures> {
         let python = if self.peers { self.python() } else { Err("left out".to_owned()) };
         if let Ok(python) = &python {
             self.states(python);
@@ -179,9 +185,7 @@ impl Bench {
         let (by_name, ratios) = self.turns(&python)?;
         let small = self.repeat(&Data::of(SMALL), "map")?;
         let start = self.repeat(&self.data, "first-row")?;
-        let figures = Figures { data: self.data.clone(), by_name, ratios, small, start };
-        table::print(&figures, self.runs, &goals::judged(&figures)?);
-        fs::remove_dir_all(&self.out)
+        Ok(Figures { data: self.data.clone(), by_name, ratios, small, start })
     }
 
     /// Runs every contender in turn, as often as is asked for. The first turn is looked at for its results.
@@ -201,7 +205,8 @@ impl Bench {
                         return Err(io::Error::other(format!("`{}` has another result", contender.name)));
                     }
                     Ok(run) => {
-                        ratios.entry(contender.name).or_default().push(measure::thousandths(run.cpu, beside));
+                        let ratio = beside.map(|beside| measure::thousandths(run.cpu, beside));
+                        ratios.entry(contender.name).or_default().extend(ratio);
                         before.push(run);
                     }
                     Err(error) if matches!(contender.how, How::Own(_)) => return Err(error),
@@ -212,18 +217,21 @@ impl Bench {
         eprintln!("\r{:<60}", "");
         let median = |runs: Vec<Run>| measure::median(&runs).ok_or_else(|| "not run".to_owned());
         let runs = runs.into_iter().map(|(name, runs)| (name, runs.and_then(median))).collect();
-        let middle = |mut ratios: Vec<u128>| {
+        let middle = |(name, mut ratios): (_, Vec<u128>)| {
             ratios.sort_unstable();
-            ratios[ratios.len() / 2]
+            Some((name, *ratios.get(ratios.len() / 2)?))
         };
-        Ok((runs, ratios.into_iter().map(|(name, ratios)| (name, middle(ratios))).collect()))
+        Ok((runs, ratios.into_iter().filter_map(middle).collect()))
     }
 
     /// What the one takes that a contender is held against.
-    fn run_beside(&self, contender: &Contender, python: &Result<PathBuf, String>) -> io::Result<Duration> {
-        let beside = CONTENDERS.iter().find(|other| other.name == contender.beside);
-        let beside = beside.ok_or_else(|| io::Error::other(format!("`{}` is nobody", contender.beside)))?;
-        Ok(self.run(beside, python)?.cpu)
+    fn run_beside(
+        &self,
+        contender: &Contender,
+        python: &Result<PathBuf, String>,
+    ) -> io::Result<Option<Duration>> {
+        let beside = CONTENDERS.iter().find(|other| contender.beside == Some(other.name));
+        beside.map(|beside| Ok(self.run(beside, python)?.cpu)).transpose()
     }
 
     fn run(&self, contender: &Contender, python: &Result<PathBuf, String>) -> io::Result<Run> {
